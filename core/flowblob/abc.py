@@ -1,0 +1,610 @@
+"""The three contracts: Storage keeps bytes, Catalog keeps records, Serializer turns values into bytes.
+
+All compare-and-swap lives in the Catalog, so a Storage needs only atomic, idempotent writes of
+names that are never used twice. The protocols that the two serve together stand in
+`docs/design/0002-payload-lifecycle.md`; keep their order of steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol
+
+from flowblob.model import (
+    Blob,
+    CacheEntry,
+    CacheKey,
+    Read,
+    Ref,
+    Reservation,
+    Run,
+    TagValue,
+    Use,
+)
+
+# ------------------------------------------------------------------ payloads
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Bytes that were hashed on their way into memory or a temporary file.
+
+    Attributes:
+        digest: `sha256:<hex>`.
+        checksum: xxh3-128 in hex.
+        size: Length in bytes.
+        data: The bytes, where they stayed in memory.
+        path: The temporary file otherwise, already synced to disk.
+    """
+
+    digest: str
+    checksum: str
+    size: int
+    data: bytes | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One physical copy of some bytes, as the catalog knows it.
+
+    Attributes:
+        part: Name within its version; empty for the main payload.
+        digest: `sha256:<hex>` of the logical bytes.
+        size: Logical length in bytes.
+        checksum: xxh3-128 of the logical bytes in hex.
+        generation: Fresh uuid of this copy, so that a physical name is never used twice.
+        state: `uploading`, `ok`, `suspect`, `damaged` or `condemned` (final).
+        data: The bytes, where they are inline in the catalog and were asked for.
+        is_inline: Whether the bytes are in the catalog.
+        stored_size: Bytes on the storage, after encoding.
+        encoding: How the bytes are stored: empty for as they are.
+        base: Generation of the payload this one is a patch against.
+    """
+
+    part: str
+    digest: str
+    size: int
+    checksum: str
+    generation: str
+    state: str = "ok"
+    data: bytes | None = None
+    is_inline: bool = False
+    stored_size: int = 0
+    encoding: str = ""
+    base: str = ""
+
+    @property
+    def name(self) -> str:
+        """Physical name: two hex digits, the digest, the generation."""
+        return physical_name(self.digest, self.generation)
+
+
+def physical_name(digest: str, generation: str) -> str:
+    """Return `<2 hex>/<digest hex>.<generation>`.
+
+    One name per bare digest loses data when a collector that was paused deletes late, hence the
+    generation.
+    """
+    bare = digest.removeprefix("sha256:")
+    return f"{bare[:2]}/{bare}.{generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A blob together with its main payload, as one look-up returns them."""
+
+    blob: Blob
+    payload: Payload | None
+
+
+# ------------------------------------------------------------------ what a put hands to the catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One payload of a version to be: where it went, or the inline bytes themselves."""
+
+    name: str
+    digest: str
+    size: int
+    checksum: str
+    generation: str = ""
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """A cache entry to be committed together with the version that holds its value.
+
+    Attributes:
+        key: The cache key.
+        reservation: The reservation computed under; None writes unfenced.
+        cost: How long the computation took.
+        expires_at: Aware UTC, None for never.
+        reads: Reads of the store inside the function.
+        metadata: What a host replays on a hit, and other JSON-able facts.
+        outputs: Named outputs beside the main one: name to blob id.
+        overwrite: False raises AlreadyExistsError where a servable entry stands.
+    """
+
+    key: CacheKey
+    reservation: Reservation | None = None
+    cost: timedelta = timedelta()
+    expires_at: datetime | None = None
+    reads: tuple[Read, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything TXN-B writes in one transaction.
+
+    Attributes:
+        op: Uuid of this put, kept over all its retries.
+        key: The checked key.
+        parts: The payloads, the main one (named "") first.
+        metadata: JSON text.
+        parents: Ids of the blobs it was made from, beside those its run read.
+        expect_version: Refuse unless this is the newest version.
+        create: Refuse if the key lives.
+        new_version: Append even if nothing changed.
+        entry: The cache entry that goes with it.
+    """
+
+    op: str
+    key: str
+    parts: tuple[Part, ...]
+    kind: str
+    media_type: str
+    serializer: str
+    metadata: str = "{}"
+    filename: str = ""
+    tags: Mapping[str, TagValue] = field(default_factory=dict)
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    run: Run | None = None
+    value_digest: str = ""
+    external: str = ""
+    preview: str = ""
+    signature: str = ""
+    signature_key: str = ""
+    expect_version: int | None = None
+    create: bool = False
+    new_version: bool = False
+    history: bool = True
+    entry: EntryDraft | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What TXN-B did: the blob, and whether it is a new version."""
+
+    blob: Blob
+    is_new: bool
+
+
+class PlacementLost(Exception):  # noqa: N818 - a step of the put protocol, never seen by callers
+    """TXN-B met a payload that a collector had condemned: place it again, with the spooled bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """Answer of `Catalog.acquire`: exactly one of the three is set.
+
+    Attributes:
+        reservation: The lease is yours.
+        entry: Somebody wrote an entry that the caller has not judged yet.
+        holder: Another owner holds the lease, for `remaining`.
+    """
+
+    reservation: Reservation | None = None
+    entry: CacheEntry | None = None
+    holder: str = ""
+    remaining: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something nobody waits for: an input or hit use, and the hit count of an entry."""
+
+    at: datetime
+    run: Run | None = None
+    blob_id: str = ""
+    role: str = "input"
+    entry: str = ""
+
+
+# ------------------------------------------------------------------ the contracts
+
+
+class Storage(ABC):
+    """Payload bytes under names that are never used twice.
+
+    Every method may be called from any thread and process. A write is atomic (readers see nothing
+    or everything), durable at return, and idempotent.
+    """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the bytes are, with every secret masked."""
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """Folder for temporary files from which `write` can rename; None for the system's."""
+        return None
+
+    @abstractmethod
+    def claim(self, store_id: str) -> None:
+        """Bind this storage to a catalog, once.
+
+        Raises:
+            ConflictError: It belongs to another catalog.
+        """
+
+    @abstractmethod
+    def write(self, name: str, spooled: Spooled, *, op: str) -> None:
+        """Keep the spooled bytes under `name`, complete and durable at return.
+
+        Args:
+            name: Physical name from the catalog.
+            spooled: The bytes; a temporary file may be moved away.
+            op: Uuid of the put, by which an ambiguous reply is settled.
+
+        Raises:
+            StorageUnavailableError: Not written, or unknown after all retries.
+        """
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Return the stored length in bytes, None if there is nothing."""
+
+    @abstractmethod
+    def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
+        """Return a range of the bytes, to the end if `length` is negative.
+
+        Raises:
+            PayloadMissingError: Nothing stands under this name.
+        """
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove exactly this name; removing nothing is no error."""
+
+    @abstractmethod
+    def names(self) -> Iterator[tuple[str, int, datetime]]:
+        """Yield (name, size, time of last change) of everything that looks like a payload."""
+
+    def path(self, name: str) -> Path | None:
+        """Return the local file that holds exactly these bytes, where there is one."""
+        del name
+        return None
+
+    def close(self) -> None:
+        """Give back connections; the storage may be used again."""
+
+
+class Catalog(ABC):
+    """Metadata of one store, and the only place where races are decided.
+
+    Every method is one atomic step unless it says otherwise, may be called from any thread and
+    process, and raises CatalogUnavailableError when the database does not answer in time.
+    """
+
+    #: Largest payload the catalog may hold inline, in bytes.
+    inline_limit: ClassVar[int] = 1 << 28
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the records are, with every secret masked."""
+
+    @property
+    @abstractmethod
+    def store_id(self) -> str:
+        """Uuid of the store, made with it."""
+
+    # payloads -------------------------------------------------------
+
+    @abstractmethod
+    def place(
+        self, op: str, parts: Sequence[Spooled], *, ttl: timedelta, suspects: Iterable[str] = ()
+    ) -> list[tuple[Payload, bool]]:
+        """Pin a healthy copy of each payload, or give it a fresh generation to write (TXN-A).
+
+        Args:
+            op: Uuid of the put; its pins live until TXN-B, `unpin` or `ttl`.
+            parts: What will be stored.
+            ttl: How long the pins last on the catalog's clock, unless renewed.
+            suspects: Generations whose bytes the caller found missing or short; not used again.
+
+        Returns:
+            For each part the payload, and whether its bytes must be written.
+        """
+
+    @abstractmethod
+    def renew(self, op: str, ttl: timedelta) -> None:
+        """Extend the pins of a put that is still writing."""
+
+    @abstractmethod
+    def unpin(self, op: str) -> None:
+        """Drop the pins of a put that failed; idempotent."""
+
+    @abstractmethod
+    def commit(self, draft: Draft) -> Commit:
+        """Append a version, or find it unchanged (TXN-B, the only commit point).
+
+        Version, tags, parents, the output Use, the cache entry, payload states and pins change in
+        one transaction. Exactly-once by `draft.op`.
+
+        Raises:
+            PlacementLost: A payload was condemned meanwhile.
+            NotFoundError: `expect_version` was given and the key does not live.
+            VersionConflictError: `expect_version` is not the newest version.
+            AlreadyExistsError: `create` was given and the key lives, or the entry stands.
+            ReservationLostError: The entry's reservation or `rev` is no longer the one held.
+        """
+
+    @abstractmethod
+    def outcome(self, op: str) -> Blob | None:
+        """Return what a put with this op has committed, None if nothing."""
+
+    @abstractmethod
+    def mark(self, generation: str, state: str) -> None:
+        """Set a payload `suspect`, `damaged` or back to `ok`; `condemned` is final and stays."""
+
+    # reading --------------------------------------------------------
+
+    @abstractmethod
+    def find(self, ref: Ref, *, payload: bool = False) -> Record | None:
+        """Return the version a reference means now, None if there is none.
+
+        Args:
+            ref: Any form of reference.
+            payload: Also fetch the main payload's row, and its bytes where they are inline.
+        """
+
+    @abstractmethod
+    def payloads(self, blob_id: str) -> list[Payload]:
+        """Return all payloads of a version, inline bytes included, the main one first."""
+
+    @abstractmethod
+    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
+        """Return the live versions of a key, newest first; no payload is read."""
+
+    @abstractmethod
+    def blobs(self, *, prefix: str = "", limit: int | None = None, filters: Mapping[str, Any] | None = None) -> list[Blob]:
+        """Return the newest version of every live key, by key.
+
+        Args:
+            prefix: Only keys that begin so.
+            limit: At most so many.
+            filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, or `tags` (a dict).
+        """
+
+    # changing -------------------------------------------------------
+
+    @abstractmethod
+    def delete(self, ref: Ref, *, by: str = "") -> list[Blob]:
+        """Tombstone one version, or a key with all its versions; return what was dropped.
+
+        Raises:
+            NotFoundError: Nothing lives there.
+            ConflictError: An alias points at the one version.
+        """
+
+    @abstractmethod
+    def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
+        """Merge tags into a blob, None removes one; the history keeps who and when."""
+
+    @abstractmethod
+    def promote(
+        self, blob: Blob, alias: str, *, expect: int | None = None, immutable: bool = False, by: str = ""
+    ) -> Blob:
+        """Move an alias to this version by compare-and-swap; return the blob as it is now.
+
+        Raises:
+            VersionConflictError: The alias is not at version `expect`.
+            ConflictError: The alias is immutable and stands elsewhere.
+        """
+
+    @abstractmethod
+    def unalias(self, key: str, alias: str, *, by: str = "") -> None:
+        """Remove an alias."""
+
+    @abstractmethod
+    def alias_history(self, key: str, alias: str) -> list[dict[str, Any]]:
+        """Return the moves of an alias, newest first: `version`, `at`, `by`."""
+
+    @abstractmethod
+    def set_value_digest(self, blob_id: str, value_digest: str) -> None:
+        """Keep a value digest that was computed after the write; the first one stays."""
+
+    # runs and lineage -----------------------------------------------
+
+    @abstractmethod
+    def record(self, notes: Sequence[Note]) -> None:
+        """Write a batch of notes; uses are idempotent, hit counts add up."""
+
+    @abstractmethod
+    def runs(self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None) -> list[Run]:
+        """Return runs, newest first, filtered by equality on the fields of Run."""
+
+    @abstractmethod
+    def uses(self, *, blob_id: str = "", run: Mapping[str, Any] | None = None, role: str = "") -> list[Use]:
+        """Return the edges of one blob or of the runs that match, oldest first."""
+
+    @abstractmethod
+    def parents(self, blob_id: str) -> list[Blob]:
+        """Return the explicit parents of a blob."""
+
+    @abstractmethod
+    def children(self, blob_id: str) -> list[Blob]:
+        """Return the blobs that name this one as an explicit parent."""
+
+    # the cache ------------------------------------------------------
+
+    @abstractmethod
+    def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
+        """Return an entry with its blob and main payload in one look-up, expired or not."""
+
+    @abstractmethod
+    def entries(self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None) -> list[CacheEntry]:
+        """Return entries, last updated first, filtered by equality on `name`, `run_id`, `task_run_id`, `blob_id`."""
+
+    @abstractmethod
+    def delete_entry(self, key: str) -> bool:
+        """Remove an entry; the blob stays. Returns whether there was one."""
+
+    @abstractmethod
+    def expire_entry(self, key: str, at: datetime | None) -> bool:
+        """Set when an entry stops being served; returns whether there was one."""
+
+    @abstractmethod
+    def acquire(
+        self, key: str, owner: str, *, ttl: timedelta, max_hold: timedelta, stale_rev: int = 0
+    ) -> Acquired:
+        """Take the reservation of a cache key, extend one's own, or say who holds it.
+
+        Args:
+            key: The cache key's digest.
+            owner: Who asks; the same owner extends.
+            ttl: How long the reservation lasts without a heartbeat, on the catalog's clock.
+            max_hold: How long heartbeats may keep it at all.
+            stale_rev: `rev` of the entry that the caller judged absent (expired, unreadable, to be
+                refreshed); any other entry is returned instead of a reservation.
+        """
+
+    @abstractmethod
+    def heartbeat(self, reservation: Reservation) -> Reservation:
+        """Extend a reservation by its ttl.
+
+        Raises:
+            ReservationLostError: The token is no longer the one held, or max_hold is over.
+        """
+
+    @abstractmethod
+    def release(self, reservation: Reservation) -> bool:
+        """End a reservation; returns whether it was still held. Idempotent."""
+
+    # storage keys of hosts ------------------------------------------
+
+    @abstractmethod
+    def bind(self, space: str, name: str, *, blob_id: str, record: bytes = b"") -> None:
+        """Point a host's opaque storage key at a blob, with the host's own small record."""
+
+    @abstractmethod
+    def bound(self, space: str, name: str) -> tuple[str, bytes] | None:
+        """Return (blob id, record) of a host's storage key."""
+
+    # upkeep ---------------------------------------------------------
+
+    @abstractmethod
+    def condemned(self, *, grace: timedelta, limit: int) -> list[Payload]:
+        """Condemn payloads without reference and live pin, older than grace; return all condemned."""
+
+    @abstractmethod
+    def forget(self, generation: str) -> None:
+        """Drop the row of a condemned payload whose bytes are gone."""
+
+    @abstractmethod
+    def generations(self, *, after: str = "", limit: int = 10_000) -> list[Payload]:
+        """Return payload rows in order of generation, without inline bytes."""
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """Return what is wrong with the catalog itself; empty when sound."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return version of engine and schema, counts and sizes, for `doctor`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections; the catalog may be used again."""
+
+
+class Writer(Protocol):
+    """Where a serializer writes."""
+
+    def write(self, data: Any, /) -> int:
+        """Take any bytes-like object without copying it."""
+
+    def attach(self, path: Path) -> str:
+        """Store a file as a payload of its own; returns its part name."""
+
+
+class Reader(Protocol):
+    """Where a serializer reads from: verified bytes only."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `view` costs no copy because it maps a file."""
+
+    def view(self) -> memoryview:
+        """Return the whole payload, writable; a private mapping where the storage is local."""
+
+    def open(self) -> BinaryIO:
+        """Return a seekable stream over the payload."""
+
+    def part(self, name: str) -> Reader:
+        """Return the reader of an attached payload."""
+
+    def checkout(self, filename: str) -> Path:
+        """Return a verified private copy of the payload as a file of this name."""
+
+    @property
+    def filename(self) -> str:
+        """Original file name of the value, empty if there is none."""
+
+
+class Serializer(ABC):
+    """One format. The id is stored with every version and never taken from the bytes."""
+
+    id: ClassVar[str]
+    media_type: ClassVar[str]
+    #: Whether loading can run code that the payload chose.
+    is_pickle: ClassVar[bool] = False
+
+    @abstractmethod
+    def accepts(self, value: Any) -> bool:
+        """Say whether this format gives this value back exactly. Must not import a library."""
+
+    @abstractmethod
+    def dump(self, value: Any, writer: Writer) -> None:
+        """Write the value.
+
+        Raises:
+            SerializationError: It cannot be written; the put leaves nothing behind.
+        """
+
+    @abstractmethod
+    def load(self, reader: Reader) -> Any:
+        """Return the value.
+
+        Raises:
+            SerializationError: This process cannot build it.
+        """
+
+    def view(self, reader: Reader) -> Any:
+        """Return the value over the mapped payload without copying, for `mmap=True`.
+
+        Raises:
+            NotSupportedError: The format has no such view.
+        """
+        return self.load(reader)
+
+    def describe(self, value: Any) -> dict[str, Any]:
+        """Return a small JSON-able picture of the value for previews (type, shape, columns)."""
+        return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
