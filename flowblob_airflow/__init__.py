@@ -1,0 +1,1 @@
+"""Use flowblob from Airflow."""
