@@ -1,0 +1,79 @@
+"""Run the check sessions of noxfile.py one after another and add up what they found.
+
+usage: tools/check.py [SESSION ...]     default: the sessions that noxfile.py lists
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / ".reports"
+
+
+@dataclass
+class Row:
+    session: str
+    result: str
+    seconds: float
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def count(session: str, result: str, seconds: float) -> Row:
+    """Read what pytest reported; a session without pytest counts as one check."""
+    row = Row(session, result, seconds)
+    report = REPORTS / f"{session}.xml"
+    if report.exists():
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest's own file
+            total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+            failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            row.passed += total - failed - skipped
+            row.failed += failed
+            row.skipped += skipped
+    elif result == "skipped":
+        row.skipped = 1
+    else:
+        row.passed = int(result == "success")
+    # A crash before pytest could count, or a step after it (the build of the site).
+    if result not in ("success", "skipped") and not row.failed:
+        row.failed = 1
+    return row
+
+
+def main(sessions: list[str]) -> int:
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    REPORTS.mkdir()
+    report = REPORTS / "nox.json"
+    command = [str(Path(sys.executable).parent / "nox"), "--noxfile", str(ROOT / "noxfile.py")]
+    command += ["--no-stop-on-first-error", "--report", str(report)]
+    command += ["--session", *sessions] if sessions else []
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if not report.exists():
+        print("0 passed, 1 failed")
+        return status or 1
+    rows = [
+        count(session["name"], session["result"], session.get("duration", 0.0))
+        for session in json.loads(report.read_text(encoding="utf-8"))["sessions"]
+    ]
+    print(f"\n{'session':<10} {'result':<8} {'time':>7} {'passed':>7} {'failed':>7} {'skipped':>8}")
+    for row in rows:
+        print(
+            f"{row.session:<10} {row.result:<8} {row.seconds:>5.0f} s {row.passed:>7} {row.failed:>7} {row.skipped:>8}"
+        )
+    passed = sum(row.passed for row in rows)
+    failed = sum(row.failed for row in rows)
+    skipped = sum(row.skipped for row in rows)
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return status or int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
