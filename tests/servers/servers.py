@@ -163,7 +163,7 @@ class Minio:
 
 
 class Mongo:
-    """mongo-java-server from Maven: the wire protocol, from memory; README.md says what it lacks."""
+    """mongo-java-server from Maven: the protocol, from memory (README.md says what it lacks)."""
 
     def build(self) -> Path:
         folder = ROOT / "mongo"
