@@ -7,6 +7,7 @@ names that are never used twice. The protocols that the two serve together stand
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,10 +237,13 @@ class Storage(ABC):
     def url(self) -> str:
         """Where the bytes are, with every secret masked."""
 
-    @property
-    def spool_folder(self) -> Path | None:
-        """Folder for temporary files from which `write` can rename; None for the system's."""
-        return None
+    def spool_folder(self) -> Path:
+        """Return this process's folder for temporary files, from which `write` takes payloads."""
+        return Path(tempfile.gettempdir())
+
+    def sweep_spool(self) -> int:
+        """Remove the temporary files of processes that died; returns how many."""
+        return 0
 
     @abstractmethod
     def claim(self, store_id: str) -> None:
@@ -255,7 +259,7 @@ class Storage(ABC):
 
         Args:
             name: Physical name from the catalog.
-            spooled: The bytes; a temporary file may be moved away.
+            spooled: The bytes; a temporary file stays the caller's, who may write it again.
             op: Uuid of the put, by which an ambiguous reply is settled.
 
         Raises:
@@ -536,6 +540,9 @@ class Writer(Protocol):
 
     def write(self, data: Any, /) -> int:
         """Take any bytes-like object without copying it."""
+
+    def copy_file(self, path: Path) -> None:
+        """Take a whole file in constant memory; the kernel copies it where it can."""
 
     def attach(self, path: Path) -> str:
         """Store a file as a payload of its own; returns its part name."""

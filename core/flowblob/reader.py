@@ -1,0 +1,200 @@
+"""Verified bytes for serializers and streams: nothing leaves here unchecked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from flowblob.abc import Payload, Storage
+from flowblob.errors import (
+    InvalidInputError,
+    PayloadMissingError,
+    StorageUnavailableError,
+)
+from flowblob.payload import BLOCK, Progress, Verifier, map_file
+
+_Parts = Callable[[str], "PayloadReader"]
+
+
+class PayloadReader:
+    """One payload, verified before its first byte is given out.
+
+    Args:
+        payload: The catalog's row.
+        storage: Where the bytes are, unless they are inline.
+        verifier: What this process has verified already.
+        what: The reference, for messages.
+        filename: Original name of the file, empty if there is none.
+        parts: Finds the reader of an attached payload.
+        checkout_folder: Where private copies of files are made.
+    """
+
+    def __init__(
+        self,
+        payload: Payload,
+        storage: Storage,
+        verifier: Verifier,
+        *,
+        what: str,
+        filename: str = "",
+        parts: _Parts | None = None,
+        checkout_folder: Path,
+    ) -> None:
+        self._payload = payload
+        self._storage = storage
+        self._verifier = verifier
+        self._what = what
+        self._filename = filename
+        self._parts = parts
+        self._folder = checkout_folder
+
+    @property
+    def size(self) -> int:
+        return self._payload.size
+
+    @property
+    def digest(self) -> str:
+        return self._payload.digest
+
+    @property
+    def filename(self) -> str:
+        return self._filename
+
+    @property
+    def checkout_folder(self) -> Path:
+        """Folder for private copies, made on first use."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._folder
+
+    @property
+    def is_mapped(self) -> bool:
+        return not self._payload.is_inline and self._storage.path(self._payload.name) is not None
+
+    def data(self) -> bytes:
+        """Return the whole payload as bytes."""
+        payload = self._payload
+        if payload.data is not None:
+            self._verifier.check_bytes(payload.data, payload.checksum, payload.size, self._what)
+            return payload.data
+        if (descriptor := self._open_file()) is not None:
+            try:
+                return _read_all(descriptor, payload.size)
+            finally:
+                os.close(descriptor)
+        found = self._storage.read(payload.name)
+        self._verifier.check_bytes(found, payload.checksum, payload.size, self._what)
+        return found
+
+    def view(self) -> memoryview:
+        payload = self._payload
+        if payload.data is None and (descriptor := self._open_file()) is not None:
+            try:
+                return map_file(descriptor, payload.size)
+            finally:
+                os.close(descriptor)
+        return memoryview(bytearray(self.data()))
+
+    def open(self) -> BinaryIO:
+        if self._payload.data is None and (descriptor := self._open_file()) is not None:
+            return os.fdopen(descriptor, "rb", buffering=BLOCK)
+        return io.BytesIO(self.data())
+
+    def part(self, name: str) -> PayloadReader:
+        if self._parts is None:
+            raise PayloadMissingError(f"{self._what} has no attached payload {name!r}")
+        return self._parts(name)
+
+    def checkout(self, filename: str) -> Path:
+        """Return a verified read-only copy, shared by all readers of these bytes on this machine."""
+        if filename in ("", ".", "..") or "/" in filename or "\x00" in filename:
+            raise InvalidInputError(f"{filename!r} is no file name")
+        folder = self.checkout_folder / self._payload.digest.removeprefix("sha256:")
+        folder.mkdir(exist_ok=True, mode=0o700)
+        target = folder / filename
+        if not self._is_intact(target):
+            self.copy_to(target, mode=0o444)
+        return target
+
+    def _is_intact(self, path: Path) -> bool:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            self._verifier.check_file(descriptor, self._payload.checksum, self._payload.size, str(path))
+        except Exception:  # noqa: BLE001 - a copy that somebody changed is made anew, whatever is wrong with it
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def copy_to(self, target: Path, *, mode: int = 0o666, progress: Progress | None = None) -> None:
+        """Write the payload to `target`, complete or not at all.
+
+        Raises:
+            StorageUnavailableError: The target cannot be written.
+        """
+        try:
+            with self.open() as source, replacing(target, mode=mode) as out:
+                while block := source.read(BLOCK):
+                    out.write(block)
+                    if progress is not None:
+                        progress(len(block))
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"Cannot write {target}: {error.strerror or error}", hint="Check the folder, space and permissions"
+            ) from error
+
+    def _open_file(self) -> int | None:
+        """Open and verify the local file of the payload, None where the storage has none."""
+        path = self._storage.path(self._payload.name)
+        if path is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise PayloadMissingError(
+                f"The payload of {self._what} is gone: {path}", hint="Store the value again to heal it"
+            ) from error
+        except OSError as error:
+            raise StorageUnavailableError(f"Cannot read {path}: {error.strerror or error}") from error
+        try:
+            self._verifier.check_file(descriptor, self._payload.checksum, self._payload.size, self._what)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+@contextlib.contextmanager
+def replacing(target: Path, *, mode: int = 0o666) -> Iterator[io.FileIO]:
+    """Open a temporary file beside `target` that replaces it on success, and vanishes otherwise."""
+    path = target.parent / f".flowblob-{uuid.uuid4().hex}"
+    # The process's umask applies, as for any file its user makes.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode | 0o200)
+    try:
+        with io.FileIO(descriptor, "wb") as out:
+            yield out
+            if not mode & 0o200:
+                os.fchmod(descriptor, mode)
+        os.replace(path, target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.pread(descriptor, size, 0)
+    if len(data) == size:
+        return data
+    blocks = [data]  # one read gives at most 2 GiB
+    position = len(data)
+    while position < size and (block := os.pread(descriptor, size - position, position)):
+        blocks.append(block)
+        position += len(block)
+    return b"".join(blocks)

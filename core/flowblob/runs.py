@@ -1,0 +1,139 @@
+"""Which run is current: an open `run(…)`, else what a host says, else the environment.
+
+This module never imports an orchestrator. A host tells its run through the entry-point group
+`flowblob.runs`, where the name of the entry point is the module whose presence in `sys.modules`
+shows that the host is in use.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import entry_points
+from typing import Any
+
+from flowblob.journal import best_effort
+from flowblob.model import Run, new_id, utc_now
+
+_current: ContextVar[Run | None] = ContextVar("flowblob_run", default=None)
+_ENVIRONMENT = "FLOWBLOB_RUN_"
+#: Called when a plain Python run ends, so that open stores keep its final values.
+_watchers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def current() -> Run | None:
+    """Return the run that writes and reads now, None outside of any.
+
+    Example:
+        >>> import flowblob
+        >>> with flowblob.run("nightly"):
+        ...     flowblob.current_run().flow
+        'nightly'
+    """
+    if (opened := _current.get()) is not None:
+        return opened
+    found: Run | None = None
+    with best_effort("Finding the current run"):
+        for provider in _providers():
+            if (found := provider()) is not None:
+                return found
+        found = _from_environment()
+    return found
+
+
+@contextmanager
+def active(run: Run) -> Iterator[Run]:
+    """Make a run the current one inside the block, in this thread or task only."""
+    token = _current.set(run)
+    try:
+        yield run
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def run(name: str, *, task: str = "", run_id: str | None = None, url: str = "") -> Iterator[Run]:
+    """Open a run in plain Python; what is put and read inside is linked to it.
+
+    Args:
+        name: What the run is called; stands where a flow's or DAG's name does.
+        task: Name of the step, if it has steps.
+        run_id: Id shared by the steps of one run; a fresh one if not given.
+        url: A page about this run.
+
+    Yields:
+        The run. Small JSON-able values may be put into its `used` and `generated`; they are kept
+        when the block ends, in every store that was used inside.
+
+    Example:
+        >>> import flowblob
+        >>> store = flowblob.Store("memory://")
+        >>> with flowblob.run("nightly") as r:
+        ...     blob = store.put("numbers", [1, 2])
+        ...     r.generated["count"] = 2
+        >>> store.producer("numbers").flow
+        'nightly'
+    """
+    made = run_id or new_id()
+    opened = Run(
+        flow=name,
+        run_id=made,
+        task=task,
+        task_run_id=f"{made}/{task}" if task else made,
+        url=url,
+        started_at=utc_now(),
+    )
+    try:
+        with active(opened):
+            yield opened
+    finally:
+        for watcher in list(_watchers):
+            watcher.run_ended(opened)
+
+
+def watch(watcher: Any) -> None:
+    """Tell `watcher.run_ended(run)` when a plain Python run ends, while the watcher lives."""
+    _watchers.add(watcher)
+
+
+@functools.cache
+def _entry_points() -> dict[str, Any]:
+    return {found.name: found for found in entry_points(group="flowblob.runs")}
+
+
+@functools.cache
+def _load(name: str) -> Callable[[], Run | None]:
+    loaded: Callable[[], Run | None] = _entry_points()[name].load()
+    return loaded
+
+
+def _providers() -> Iterator[Callable[[], Run | None]]:
+    for name in _entry_points():
+        if name in sys.modules:
+            yield _load(name)
+
+
+def _from_environment() -> Run | None:
+    """Read `FLOWBLOB_RUN_SYSTEM`, `_FLOW`, `_ID`, `_TASK`, `_TASK_RUN_ID`, `_ATTEMPT`, `_MAP_INDEX`, `_URL`."""
+    run_id = os.environ.get(f"{_ENVIRONMENT}ID")
+    if not run_id:
+        return None
+
+    def read(name: str, default: str = "") -> str:
+        return os.environ.get(_ENVIRONMENT + name, default)
+
+    return Run(
+        system=read("SYSTEM", "python"),
+        flow=read("FLOW"),
+        run_id=run_id,
+        task=read("TASK"),
+        task_run_id=read("TASK_RUN_ID"),
+        attempt=int(read("ATTEMPT", "1")),
+        map_index=int(read("MAP_INDEX", "-1")),
+        url=read("URL"),
+    )

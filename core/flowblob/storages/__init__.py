@@ -1,0 +1,1 @@
+"""Where payload bytes are kept: one module per kind of storage."""
