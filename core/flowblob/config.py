@@ -1,0 +1,407 @@
+"""Settings (argument > environment > file > default), and which class serves which URL.
+
+Which store is meant (DESIGN, "Which store"):
+
+1. the argument (`Store(url)`, `--store`, a host's block or connection), or a profile named by one;
+2. `FLOWBLOB_URL`, then the profile that `FLOWBLOB_PROFILE` names;
+3. in Python and the CLI only: the nearest `flowblob.toml` with a `url`, or `.flowblob/` folder,
+   upward from the working directory. Hosts skip this step, because their workers have others;
+4. the user's own store: `url` in `~/.config/flowblob/config.toml`, else `$XDG_DATA_HOME/flowblob`.
+
+A store URL is a plain path, `sqlite:///dir` or `file:///dir` (a folder that holds `catalog.db` and
+`payloads/`), `memory://`, or a URL whose scheme a package registered in the entry-point groups
+`flowblob.catalogs` and `flowblob.storages`. `?storage=URL` puts the payloads elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from flowblob.errors import InvalidInputError, NotFoundError, NotSupportedError
+from flowblob.model import parse_duration
+from flowblob.urls import (
+    absolute,
+    did_you_mean,
+    folder_of,
+    mask,
+    refuse_unknown,
+    scheme_of,
+    split_query,
+)
+
+if TYPE_CHECKING:
+    from flowblob.abc import Catalog, Storage
+
+logger = logging.getLogger(__name__)
+
+CATALOG_FILE = "catalog.db"
+PAYLOAD_FOLDER = "payloads"
+PROJECT_FILE = "flowblob.toml"
+PROJECT_FOLDER = ".flowblob"
+
+CATALOGS = {
+    "file": "flowblob.catalogs.sqlite:SqliteCatalog",
+    "memory": "flowblob.catalogs.sqlite:SqliteCatalog",
+    "sqlite": "flowblob.catalogs.sqlite:SqliteCatalog",
+}
+STORAGES = {
+    "file": "flowblob.storages.local:LocalStorage",
+    "memory": "flowblob.storages.memory:MemoryStorage",
+    "sqlite": "flowblob.storages.local:LocalStorage",
+}
+
+CacheMode = Literal["on", "off", "refresh", "readonly"]
+CACHE_MODES = ("on", "off", "refresh", "readonly")
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.IGNORECASE)
+_ENV = frozenset({"URL", "PROFILE", "CACHE", "INLINE_LIMIT", "NOTE_INTERVAL"})
+_ENV_ELSEWHERE = frozenset({"SIGNING_KEY", "ALLOW_PICKLE"})
+_ENV_PREFIXES = ("RUN_", "TEST_", "PREFECT_", "AIRFLOW_")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings:
+    """What one store is opened with.
+
+    Attributes:
+        url: Where the catalog is (and the payloads, unless `storage` says otherwise).
+        source: What decided on `url`: `argument`, a variable, a file, or `default`.
+        storage: Where the payloads are; empty for the place that goes with `url`.
+        inline_limit: Payloads up to so many bytes live in the catalog.
+        note_interval: How long input uses and hit counts may wait in memory.
+        cache: `on`, `off` (neither read nor written), `refresh` (written only) or `readonly`.
+        sources: For every setting that is not a default, what decided on it.
+    """
+
+    url: str
+    source: str = "argument"
+    storage: str = ""
+    inline_limit: int = 32 << 10
+    note_interval: timedelta = timedelta(milliseconds=100)
+    cache: CacheMode = "on"
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of an embedded store, None for any other."""
+        return folder_of(self.url)
+
+    def __repr__(self) -> str:
+        return f"Settings(url={mask(self.url)!r}, source={self.source!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Values from one place, strongest layer first."""
+
+    source: str
+    values: Mapping[str, Any]
+    base: Path | None = None
+
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "inline_limit": lambda value: parse_size(value, what="inline_limit"),
+    "note_interval": lambda value: parse_duration(value, what="note_interval"),
+    "cache": lambda value: _choice(value, CACHE_MODES, "cache"),
+}
+
+
+def find(
+    url: str | os.PathLike[str] | None = None,
+    *,
+    host: bool = False,
+    profile: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Say which store is meant, with which options, and what decided so.
+
+    Nothing is opened or made.
+
+    Args:
+        url: The store, if the caller was told.
+        host: Called by an orchestrator, where the working directory means nothing.
+        profile: Name of a profile, if the caller was told one.
+        env: Environment; the process's own by default.
+        cwd: Where the search for a project's file begins.
+
+    Raises:
+        InvalidInputError: A URL, file or variable says something that cannot be.
+        NotFoundError: No such profile.
+
+    Example:
+        >>> find("memory://").source
+        'argument'
+    """
+    environ = os.environ if env is None else env
+    warn_unknown(environ)
+    if url == "":  # an unset variable of the caller must not open another store than was meant
+        raise InvalidInputError("The store's URL is empty", hint="Give a folder or a URL")
+    project = [] if host else list(_project_layers(cwd))
+    own = _user_layer(environ)
+    layers = [_Layer("argument", {"url": os.fspath(url)} if url is not None else {})]
+    if profile:
+        layers.append(_profile_layer(profile, [*project, own]))
+    layers += _env_layers(environ)
+    if not profile and (name := environ.get("FLOWBLOB_PROFILE")):
+        layers.append(_profile_layer(name, [*project, own]))
+    layers += [*project, own]
+    if not any(layer.values.get("url") for layer in layers):
+        # Only now: an account without a home must still be able to name a store.
+        layers.append(
+            _Layer("default", {"url": str(_home(environ, "XDG_DATA_HOME", ".local/share"))})
+        )
+    return _settings(layers)
+
+
+def _settings(layers: Sequence[_Layer]) -> Settings:
+    where = next(layer for layer in layers if layer.values.get("url"))
+    url, query = split_query(
+        absolute(_url_text(where.values["url"], "url"), where.base),
+        [*_OPTIONS, "storage"],
+        STORAGES,
+    )
+    values: dict[str, Any] = {}
+    sources = {"url": where.source}
+    # Only the place that named the catalog may say where its payloads are: a variable meant for
+    # one store would send the payloads of every other there, `memory://` included.
+    if storage := query.get("storage") or where.values.get("storage"):
+        values["storage"] = absolute(_url_text(storage, "storage"), where.base)
+        sources["storage"] = where.source
+    for name, read in _OPTIONS.items():
+        for layer in (_Layer(f"the URL ({where.source})", query), *layers):
+            if (value := layer.values.get(name)) not in (None, ""):
+                values[name] = _read(read, value, layer.source)
+                sources[name] = layer.source
+                break
+    return Settings(url=url, source=where.source, sources=sources, **values)
+
+
+def _read(read: Callable[[Any], Any], value: Any, source: str) -> Any:
+    try:
+        return read(value)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{error.message} (from {source})", hint=error.hint) from error
+
+
+def _env_layers(env: Mapping[str, str]) -> list[_Layer]:
+    # One layer for each variable, so that a source reads FLOWBLOB_URL and not "environment".
+    names = {f"FLOWBLOB_{name}": name.lower() for name in sorted(_ENV)}
+    return [_Layer(var, {name: env[var]}) for var, name in names.items() if env.get(var)]
+
+
+def _project_layers(cwd: Path | None) -> Iterator[_Layer]:
+    """Yield the nearest `flowblob.toml`, and the nearest place upward that names a store."""
+    try:
+        start = (cwd or Path.cwd()).absolute()
+    except FileNotFoundError:  # the working directory was removed
+        return
+    seen_file = False
+    for folder in (start, *start.parents):
+        file, inner = folder / PROJECT_FILE, folder / PROJECT_FOLDER
+        if not seen_file and file.is_file() and _is_trusted(file):
+            seen_file = True
+            layer = _file_layer(file)
+            yield layer
+            if layer.values.get("url"):
+                return
+        if inner.is_dir() and _is_trusted(inner):
+            yield _Layer(str(inner), {"url": str(inner)})
+            return
+
+
+def _is_trusted(path: Path) -> bool:
+    # Anybody may leave a file in /tmp or in a project that others visit, and a store that it names
+    # could hold pickles. The rule is git's (safe.directory, CVE-2022-24765): mine, or root's.
+    if path.stat().st_uid in (os.geteuid(), 0):
+        return True
+    logger.warning(
+        "%s belongs to another user and is not used. To use that store: export FLOWBLOB_URL", path
+    )
+    return False
+
+
+def _user_layer(env: Mapping[str, str]) -> _Layer:
+    try:
+        file = _home(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
+        return _file_layer(file) if file.is_file() else _Layer(str(file), {})
+    except InvalidInputError:
+        if env.get("HOME"):
+            raise
+        return _Layer("config.toml", {})
+
+
+def _file_layer(file: Path) -> _Layer:
+    import tomllib
+
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidInputError(f"Cannot read {file}: {error}") from error
+    refuse_unknown(values, ["url", "storage", *_OPTIONS, "profiles"], f"setting in {file}")
+    profiles = values.get("profiles", {})
+    if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
+        raise InvalidInputError(
+            f"'profiles' in {file} is not a table", hint="Write [profiles.NAME]"
+        )
+    for name, profile in profiles.items():
+        refuse_unknown(
+            profile, ["url", "storage", *_OPTIONS], f"setting in [profiles.{name}] of {file}"
+        )
+    return _Layer(str(file), values, file.parent)
+
+
+def _profile_layer(name: str, layers: Sequence[_Layer]) -> _Layer:
+    known: list[str] = []
+    for layer in layers:
+        profiles = layer.values.get("profiles", {})
+        if name in profiles:
+            if not profiles[name].get("url"):
+                raise InvalidInputError(f"Profile {name!r} in {layer.source} has no url")
+            return _Layer(f"profile {name} in {layer.source}", profiles[name], layer.base)
+        known += profiles
+    listed = f"Profiles: {', '.join(sorted(known))}" if known else "None is defined"
+    hint = did_you_mean(name, known) or f"{listed}; add [profiles.{name}] to {layers[-1].source}"
+    raise NotFoundError(f"No profile {name!r}", hint=hint)
+
+
+def _home(env: Mapping[str, str], variable: str, fallback: str) -> Path:
+    base = env.get(variable, "")
+    if os.path.isabs(base):  # the XDG specification: relative values must be ignored
+        return Path(base) / "flowblob"
+    try:
+        home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "This account has no home folder for a store", hint="export FLOWBLOB_URL=/path/to/store"
+        ) from error
+    return home / fallback / "flowblob"
+
+
+def parse_size(value: Any, *, what: str = "size") -> int:
+    """Return bytes from a number or text such as `"32KiB"` (binary) or `"1.5GB"` (decimal).
+
+    Raises:
+        InvalidInputError: It is no size.
+
+    Example:
+        >>> parse_size("32KiB"), parse_size("1MB")
+        (32768, 1000000)
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.match(value.strip())):
+        unit = 1024 if match[3] else 1000
+        return int(float(match[1]) * unit ** " kmgt".index(match[2].lower() or " "))
+    raise InvalidInputError(f"Invalid {what} {value!r}", hint="Write 65536, '64KiB' or '1.5GB'")
+
+
+def _choice(value: Any, choices: Sequence[str], what: str) -> str:
+    if isinstance(value, str) and value.lower() in choices:
+        return value.lower()
+    hint = did_you_mean(str(value), choices) or f"One of: {', '.join(choices)}"
+    raise InvalidInputError(f"Invalid {what} {value!r}", hint=hint)
+
+
+def _url_text(value: Any, what: str) -> str:
+    if isinstance(value, str) and value and "\x00" not in value:
+        return value
+    raise InvalidInputError(f"Invalid {what} {value!r}", hint="Give a folder or a URL")
+
+
+def warn_unknown(env: Mapping[str, str]) -> None:
+    """Log every `FLOWBLOB_*` variable that nothing reads, once per process."""
+    for name in env:
+        if name.startswith("FLOWBLOB_"):
+            rest = name.removeprefix("FLOWBLOB_")
+            if rest not in _ENV | _ENV_ELSEWHERE and not rest.startswith(_ENV_PREFIXES):
+                _warn_once(name)
+
+
+@cache
+def _warn_once(name: str) -> None:
+    hint = did_you_mean(name, [f"FLOWBLOB_{known}" for known in sorted(_ENV | _ENV_ELSEWHERE)])
+    logger.warning("%s is set, but flowblob reads no such variable. %s", name, hint)
+
+
+def open_engines(settings: Settings) -> tuple[Catalog, Storage]:
+    """Return the catalog and the storage of a store, opened; an embedded one is made if absent.
+
+    Raises:
+        NotSupportedError: No engine serves the URL.
+        InvalidInputError: The URL is incomplete.
+    """
+    catalog = open_catalog(settings.url)
+    try:
+        return catalog, open_storage(settings.storage or _payloads_beside(settings.url))
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def _payloads_beside(url: str) -> str:
+    if scheme_of(url) == "memory":
+        return url
+    if folder := folder_of(url):
+        return str(folder / PAYLOAD_FOLDER)
+    raise InvalidInputError(
+        f"{mask(url)!r} does not say where the payloads are", hint="Add ?storage=URL to it"
+    )
+
+
+def open_catalog(url: str) -> Catalog:
+    """Return the catalog that a store's URL names.
+
+    Raises:
+        NotSupportedError: No installed package serves this scheme.
+        InvalidInputError: The URL names a file, or no folder.
+    """
+    factory = _engine(scheme_of(url), CATALOGS, "catalog")
+    if scheme_of(url) == "memory":
+        return cast("Catalog", factory.memory())
+    folder = folder_of(url)
+    if folder is None:
+        return cast("Catalog", factory(url))
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(f"{folder} is a file", hint="A store is a folder; name that")
+    # 0700 because loading may run what the payloads say: nobody else writes into a user's store.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cast("Catalog", factory(folder / CATALOG_FILE))
+
+
+def open_storage(url: str) -> Storage:
+    """Return the storage that a URL names; a path is the folder of the payloads itself.
+
+    Raises:
+        NotSupportedError: No installed package serves this scheme.
+    """
+    factory = _engine(scheme_of(url), STORAGES, "storage")
+    if scheme_of(url) == "memory":
+        return cast("Storage", factory())
+    folder = folder_of(url)
+    return cast("Storage", factory(url if folder is None else folder))
+
+
+def _engine(scheme: str, table: Mapping[str, str], what: str) -> Any:
+    if target := table.get(scheme):
+        module, _, name = target.partition(":")
+        return getattr(importlib.import_module(module), name)
+    from importlib.metadata import entry_points  # 20 ms, and only a foreign scheme needs it
+
+    group = entry_points(group=f"flowblob.{what}s")
+    if scheme in group.names:
+        return group[scheme].load()
+    known = sorted({*table, *group.names})
+    raise NotSupportedError(
+        f"No {what} serves {scheme}:// URLs",
+        hint=did_you_mean(scheme, known) or f"Available: {', '.join(known)}, or a plain folder",
+    )
