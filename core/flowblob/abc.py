@@ -545,7 +545,12 @@ class Writer(Protocol):
         """Take a whole file in constant memory; the kernel copies it where it can."""
 
     def attach(self, path: Path) -> str:
-        """Store a file as a payload of its own; returns its part name."""
+        """Store a file as a payload of its own; returns its part name.
+
+        The name is the digest of its bytes (`sha256:<hex>`), so that equal files are one part and
+        a manifest that names its parts stands for their content. A file that changes while it is
+        read is refused with InvalidInputError.
+        """
 
 
 class Reader(Protocol):
@@ -570,6 +575,9 @@ class Reader(Protocol):
 
     def checkout(self, filename: str) -> Path:
         """Return a verified private copy of the payload as a file of this name."""
+
+    def folder(self, name: str) -> Path:
+        """Return a fresh, empty private folder of this name that lives as long as checkouts do."""
 
     @property
     def filename(self) -> str:
