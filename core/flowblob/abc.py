@@ -577,7 +577,7 @@ class Reader(Protocol):
         """Return a verified private copy of the payload as a file of this name."""
 
     def folder(self, name: str) -> Path:
-        """Return a fresh, empty private folder of this name that lives as long as checkouts do."""
+        """Return the private folder of this name among the checkouts, made at first use."""
 
     @property
     def filename(self) -> str:

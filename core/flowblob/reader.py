@@ -120,6 +120,11 @@ class PayloadReader:
             self.copy_to(target, mode=0o444)
         return target
 
+    def folder(self, name: str) -> Path:
+        folder = self.checkout_folder / name
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
     def _is_intact(self, path: Path) -> bool:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -54,12 +54,11 @@ class Intake:
         spool = self._stack.enter_context(Spool(self._storage, progress=self._progress, memory=memory))
         spool.copy_file(path)
         taken = spool.finish()
-        if (known := self._parts.get(taken.digest)) is not None:
-            return known.name
-        self._in_memory += len(taken.data or b"")
-        name = f"file/{len(self._parts)}"
-        self._parts[taken.digest] = _Taken(name, taken)
-        return name
+        # Named by content: a manifest of positions would be the same bytes for two different folders.
+        if taken.digest not in self._parts:
+            self._in_memory += len(taken.data or b"")
+            self._parts[taken.digest] = _Taken(taken.digest, taken)
+        return taken.digest
 
     def finish(self) -> list[_Taken]:
         """Return all payloads, the main one first."""
