@@ -36,7 +36,7 @@ def pytest(session: nox.Session, env: str, *arguments: str, parallel: bool = Fal
     if not any(not argument.startswith("-") for argument in wanted):
         session.skip(f"no tests in {' '.join(arguments)}")
     workers = ["-n", "2", "--dist", "loadgroup"] if parallel else []
-    services = ["--require-services"] if os.environ.get("FLOWBLOB_REQUIRE_SERVICES") else []
+    services = ["--require-services"] if os.environ.get("FLOWBLOB_TEST_REQUIRE_SERVICES") else []
     session.run(
         tool(env, "python"), "-m", "pytest", f"--junit-xml={REPORTS / session.name}.xml",
         *workers, *services, *wanted, *session.posargs,
@@ -114,7 +114,8 @@ def bare(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every code block runs, everything public is documented, and the site builds."""
     pytest(session, "core", "tests/docs")
-    session.run(tool("core", "mkdocs"), "build", "--strict", "--quiet", external=True)
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run(tool("core", "mkdocs"), "build", "--strict", "--quiet", env=quiet, external=True)
 
 
 @nox.session
