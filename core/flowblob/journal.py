@@ -13,13 +13,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 
 from flowblob.abc import Note
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.1
+INTERVAL = timedelta(milliseconds=100)
 #: Above this many waiting notes, the caller writes them itself.
 _FULL = 10_000
 
@@ -54,10 +55,12 @@ class Journal:
 
     Args:
         write: Writes one batch, in one transaction.
+        interval: How long a note may wait.
     """
 
-    def __init__(self, write: Callable[[list[Note]], None]) -> None:
+    def __init__(self, write: Callable[[list[Note]], None], *, interval: timedelta = INTERVAL) -> None:
         self._write = write
+        self._interval = interval.total_seconds()
         self._notes: deque[Note] = deque()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -106,7 +109,7 @@ class Journal:
         self._closed = False
         journal = weakref.ref(self)
         self._thread = threading.Thread(
-            target=_work, args=(journal, self._wake), name="flowblob-journal", daemon=True
+            target=_work, args=(journal, self._wake, self._interval), name="flowblob-journal", daemon=True
         )
         self._thread.start()
         atexit.register(_flush, journal)
@@ -121,11 +124,11 @@ def _flush(journal: weakref.ref[Journal]) -> None:
         alive.flush()
 
 
-def _work(reference: weakref.ref[Journal], wake: threading.Event) -> None:
+def _work(reference: weakref.ref[Journal], wake: threading.Event, interval: float) -> None:
     pause = threading.Event()
     while True:
         wake.wait()
-        pause.wait(INTERVAL_SECONDS)  # gathers a batch
+        pause.wait(interval)  # gathers a batch
         wake.clear()
         journal = reference()
         if journal is None or journal._closed:  # noqa: SLF001 - the journal's own thread

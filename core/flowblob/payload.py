@@ -309,14 +309,11 @@ def checksum_of(descriptor: int, size: int) -> str:
     return str(hasher.hexdigest())
 
 
-def sha256_of(descriptor: int) -> str:
-    """Return `sha256:<hex>` of an open file, in constant memory."""
+def sha256_stream(source: BinaryIO) -> str:
+    """Return `sha256:<hex>` of a stream from here to its end, in constant memory."""
     hasher = hashlib.sha256()
-    buffer = memoryview(bytearray(BLOCK))
-    position = 0
-    while count := os.preadv(descriptor, [buffer], position):
-        hasher.update(buffer[:count])
-        position += count
+    while block := source.read(BLOCK):
+        hasher.update(block)
     return "sha256:" + hasher.hexdigest()
 
 

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.metadata import entry_points
 from typing import Any
 
 from flowblob.journal import best_effort
@@ -103,6 +102,8 @@ def watch(watcher: Any) -> None:
 
 @functools.cache
 def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # slow to load, and only needed at the first look
+
     return {found.name: found for found in entry_points(group="flowblob.runs")}
 
 

@@ -49,7 +49,7 @@ class Intake:
         self.copy = self._main.copy
 
     def attach(self, path: Path) -> str:
-        """Store a file as a payload of its own; the same content is attached once."""
+        """Store a file as a payload of its own, named by its digest; equal files are one part."""
         memory = self._inline_limit if self._in_memory < _MEMORY_OF_PARTS else 0
         spool = self._stack.enter_context(Spool(self._storage, progress=self._progress, memory=memory))
         spool.copy_file(path)

@@ -1,0 +1,427 @@
+"""One call of one function under one cache key: look up, reserve, compute, commit.
+
+`@cached` runs the steps in one go; hosts that compute elsewhere (an engine, a deferred task) take
+them one by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowblob.abc import EntryDraft, Note, Record
+from flowblob.cache import Lookup, reads
+from flowblob.errors import (
+    FlowblobError,
+    PayloadCorruptError,
+    PayloadMissingError,
+    ReservationHeldError,
+    ReservationLostError,
+    UnavailableError,
+)
+from flowblob.heartbeat import Heartbeat
+from flowblob.journal import best_effort
+from flowblob.lazy import Lazy
+from flowblob.model import Blob, CacheEntry, CacheKey, Read, Reservation, Run, TagValue, new_id, utc_now
+from flowblob.objects import PutRequest
+
+if TYPE_CHECKING:
+    from flowblob.store import Store
+
+logger = logging.getLogger("flowblob.cached")
+
+OnError = Literal["compute", "raise"]
+_POLL_SECONDS = 0.05
+#: How often a waiter asks for the reservation itself; between, it only reads the entry.
+_ACQUIRE_SECONDS = 0.2
+
+#: What the host calls the output of the function it runs now: (plain function, key).
+announced: ContextVar[tuple[Any, str] | None] = ContextVar("flowblob_output", default=None)
+
+
+@contextmanager
+def announce(function: Any, key: str) -> Iterator[None]:
+    """Name the output of the task's own function, `<flow>/<task>`, while the host runs it."""
+    token = announced.set((function, key))
+    try:
+        yield
+    finally:
+        announced.reset(token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """How results are kept and served; `cached` documents the fields."""
+
+    ttl: timedelta | None = None
+    kind: str = ""
+    tags: Mapping[str, TagValue] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    serializer: str | None = None
+    history: bool = True
+    lazy: bool = False
+    single_flight: bool = True
+    on_error: OnError = "compute"
+    lease: timedelta = timedelta(seconds=30)
+    max_hold: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A result that came from the cache.
+
+    Attributes:
+        value: The value, or a Lazy where that was asked for.
+        entry: The cache entry that served it.
+    """
+
+    value: Any
+    entry: CacheEntry
+
+    @property
+    def blob(self) -> Blob:
+        """The version that holds the value."""
+        return self.entry.blob
+
+    @property
+    def run(self) -> Run | None:
+        """The run that computed it."""
+        return self.entry.run
+
+    @property
+    def saved(self) -> timedelta:
+        """How long computing it took then."""
+        return self.entry.cost
+
+    def __str__(self) -> str:
+        run = f" from {self.run}" if self.run else ""
+        return f"hit {self.blob.ref}{run}, saved {show_seconds(self.saved.total_seconds())}"
+
+
+class Computation:
+    """The steps of one cached call.
+
+    Args:
+        store: Where results are kept.
+        key: The cache key of the call.
+        output_key: Key under which a new result becomes a version; a function is asked at commit.
+        options: How it is kept and served.
+        run: The run it belongs to; the current one by default.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: CacheKey,
+        *,
+        output_key: str | Callable[[], str],
+        options: CacheOptions,
+        run: Run | None = None,
+        refresh: bool = False,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._output_key = output_key
+        self._options = options
+        self._run = run
+        self._mode = store.settings.cache
+        self._refresh = refresh or self._mode == "refresh"
+        self._stale_rev = 0
+        self._reservation: Reservation | None = None
+        self._heartbeat: Heartbeat | None = None
+        #: False when the result must not be stored: the cache is off, failing, or keeps an entry
+        #: that this process cannot load.
+        self._keeps = self._mode in ("on", "refresh")
+        self._why = "absent"
+
+    @property
+    def reservation(self) -> Reservation | None:
+        """The reservation this call computes under, if it holds one."""
+        return self._reservation
+
+    # ------------------------------------------------------------ the steps
+
+    def lookup(self) -> Hit | None:
+        """Return the stored result if it may be served; records the use and counts the hit."""
+        if self._mode == "off":
+            return None
+        with self._tolerant("looking up"):
+            return self._serve(self._store.cache.lookup(self._key))
+        return None
+
+    def begin(self, *, wait: timedelta | None = None) -> Hit | None:
+        """Take the reservation, or return the result that another holder made meanwhile.
+
+        Args:
+            wait: How long to wait for another holder; None for as long as it holds.
+
+        Raises:
+            ReservationHeldError: Another holder computes still, after `wait`.
+        """
+        if not (self._keeps and self._options.single_flight):
+            return None
+        with self._tolerant("reserving"):
+            return self._acquire(wait)
+        return None
+
+    def commit(self, value: Any, *, cost: timedelta, read: tuple[Read, ...] = (), metadata: Mapping[str, Any] | None = None) -> Hit | None:
+        """Store the result and its entry in one transaction; None where nothing could be stored.
+
+        Returns:
+            What the cache now holds: this result, or the winner's where the reservation was lost.
+        """
+        try:
+            if not self._keeps:
+                return None
+            with self._tolerant("storing the result of"):
+                return self._put(value, cost, read, metadata or {})
+            return None
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Give the reservation back; idempotent."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            with best_effort("Releasing a reservation"):
+                self._store.catalog.release(reservation)
+
+    def prepare(self) -> Hit | None:
+        """Look up, then reserve: None means the caller is to compute."""
+        hit = None if self._refresh else self.lookup()
+        if hit is None:
+            if self._refresh and self._keeps:
+                self._note_stale()
+            hit = self.begin()
+        if hit is not None:
+            logger.info("%s", hit)
+        return hit
+
+    def finish(self, value: Any, began: float, read: list[Read]) -> Any:
+        """Commit what was computed and return what the caller of the function gets."""
+        seconds = time.perf_counter() - began
+        outer = reads.get()
+        if outer is not None:
+            outer.extend(read)
+        hit = self.commit(value, cost=timedelta(seconds=seconds), read=tuple(dict.fromkeys(read)))
+        if hit is None:
+            return value
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "miss %s: %s; stored %s %s (%s)",
+                self._key.name, self._why, hit.blob.ref, show_size(hit.blob.size), show_seconds(seconds),
+            )  # fmt: skip
+        return hit.value
+
+    def run(self, compute: Callable[[], Any]) -> Any:
+        """Return the stored result, or compute it, once for all callers."""
+        hit = self.prepare()
+        if hit is not None:
+            return hit.value
+        with self.computing() as (began, read):
+            value = compute()
+        return self.finish(value, began, read)
+
+    @contextmanager
+    def computing(self) -> Iterator[tuple[float, list[Read]]]:
+        """Track what the function reads, and give the reservation back should it raise."""
+        tracked: list[Read] = []
+        token = reads.set(tracked)
+        try:
+            yield time.perf_counter(), tracked
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            reads.reset(token)
+
+    # ------------------------------------------------------------ serving
+
+    def _serve(self, found: Lookup) -> Hit | None:
+        self._why = found.why
+        if found.entry is not None:
+            self._stale_rev = found.entry.rev
+        if found.why != "hit" or found.entry is None:
+            return None
+        try:
+            value = self._value(found)
+        except (PayloadMissingError, PayloadCorruptError) as error:
+            # The next commit replaces the entry and its payload: the store heals itself.
+            logger.warning("%s: %s It is computed again.", self._key.name, error)
+            self._why = "gone"
+            return None
+        except UnavailableError:
+            raise
+        except FlowblobError as error:
+            logger.warning("%s: the stored result cannot be loaded here, and is kept: %s", self._key.name, error)
+            self._keeps = False
+            return None
+        self._count(found.entry)
+        return Hit(value, found.entry)
+
+    def _value(self, found: Lookup) -> Any:
+        assert found.entry is not None  # noqa: S101 - a hit has an entry
+        if self._options.lazy:
+            return Lazy(self._store, found.entry.blob)
+        return self._store.objects.load(Record(found.entry.blob, found.payload))
+
+    def _count(self, entry: CacheEntry) -> None:
+        run = self._run or self._store.current_run()
+        self._store.note(Note(utc_now(), run=run, blob_id=entry.blob.id, role="cache_hit", entry=entry.key))
+        outer = reads.get()
+        if outer is not None:
+            outer.extend(entry.reads)
+
+    # ------------------------------------------------------------ single flight
+
+    def _note_stale(self) -> None:
+        with self._tolerant("looking up"):
+            found = self._store.cache.lookup(self._key)
+            self._stale_rev = found.entry.rev if found.entry else 0
+            self._why = "refresh"
+
+    def _acquire(self, wait: timedelta | None) -> Hit | None:
+        owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()[:8]}"
+        deadline = None if wait is None else time.monotonic() + wait.total_seconds()
+        while True:
+            got = self._store.catalog.acquire(
+                self._key.digest,
+                owner,
+                ttl=self._options.lease,
+                max_hold=self._options.max_hold,
+                stale_rev=self._stale_rev,
+            )
+            if got.reservation is not None:
+                self._hold(got.reservation)
+                return None
+            if got.entry is not None or self._appears(got.remaining, deadline):
+                served = self._serve(self._store.cache.lookup(self._key))
+                if served is not None or not self._keeps:
+                    return served
+            elif deadline is not None and time.monotonic() >= deadline:
+                raise ReservationHeldError(
+                    f"{self._key.name} is being computed by {got.holder}",
+                    holder=got.holder,
+                    remaining=got.remaining,
+                    hint="Wait for it, or call again later",
+                )
+
+    def _appears(self, remaining: timedelta, deadline: float | None) -> bool:
+        """Wait a little for an entry the caller has not judged yet; reading costs no lock."""
+        until = time.monotonic() + min(remaining.total_seconds(), _ACQUIRE_SECONDS)
+        if deadline is not None:
+            until = min(until, deadline)
+        pause = 0.001
+        while (now := time.monotonic()) < until:
+            time.sleep(min(pause, until - now))
+            pause = min(pause * 2, _POLL_SECONDS)
+            found = self._store.catalog.entry(self._key.digest)
+            if found is not None and found[0].rev != self._stale_rev:
+                return True
+        return False
+
+    def _hold(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._heartbeat = Heartbeat(reservation.heartbeat_interval, self._beat).start()
+
+    def _beat(self) -> bool:
+        try:
+            if self._reservation is not None:
+                self._store.catalog.heartbeat(self._reservation)
+        except ReservationLostError:
+            return False  # the commit is refused then, and takes the winner's value
+        except UnavailableError as error:
+            logger.warning("%s: the reservation could not be extended: %s", self._key.name, error)
+        return True
+
+    # ------------------------------------------------------------ storing
+
+    def _put(self, value: Any, cost: timedelta, read: tuple[Read, ...], metadata: Mapping[str, Any]) -> Hit | None:
+        options = self._options
+        entry = EntryDraft(
+            key=self._key,
+            reservation=self._reservation,
+            cost=cost,
+            expires_at=None if options.ttl is None else utc_now() + options.ttl,
+            reads=read,
+            metadata=dict(metadata),
+        )
+        request = PutRequest(
+            kind=options.kind,
+            tags=options.tags,
+            metadata=options.metadata,
+            serializer=options.serializer,
+            history=options.history,
+            run=self._run or self._store.current_run(),
+            value_digest=_digest(value),
+            entry=entry,
+        )
+        name = self._output_key if isinstance(self._output_key, str) else self._output_key()
+        try:
+            commit = self._store.objects.put(name, value, request)
+        except ReservationLostError:
+            logger.info("%s: another caller was faster, its result is taken", self._key.name)
+            return self._serve(self._store.cache.lookup(self._key))
+        self._reservation = None  # TXN-B released it
+        now = utc_now()
+        made = CacheEntry(
+            self._key.digest, self._key.name, 0, commit.blob, now, now, cost=cost, run=request.run, reads=read
+        )
+        return Hit(Lazy(self._store, commit.blob) if options.lazy else value, made)
+
+    @contextmanager
+    def _tolerant(self, doing: str) -> Iterator[None]:
+        """Turn a failing cache into an uncached call, said aloud, unless errors were asked for."""
+        try:
+            yield
+        except ReservationHeldError:
+            raise
+        except FlowblobError as error:
+            if self._options.on_error == "raise":
+                raise
+            self._keeps = False
+            logger.warning("%s is not cached: %s it failed: %s", self._key.name, doing, error)
+
+
+def _digest(value: Any) -> str:
+    """Hash the value now that it is in memory, so that a lazy reader never has to fetch it for that."""
+    from flowblob.keys import value_digest
+
+    try:
+        return value_digest(value)
+    except FlowblobError:
+        return ""  # not hashable by our rules: only lazy arguments need it, and they say so then
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a duration for people: `0.3 s`, `14 min 22 s`, `2 h 5 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds < 0.1 else f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def show_size(size: float) -> str:
+    """Return a size for people, in binary units: `12.0 MiB`."""
+    if size < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1024:
+            break
+    return f"{size:.1f} {unit}"

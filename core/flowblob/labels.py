@@ -1,0 +1,94 @@
+"""The facade's verbs for tags and aliases, which change in place and keep a history."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flowblob import runs
+from flowblob.model import Blob, Ref, TagValue, validate_alias, validate_key, validate_tags
+
+if TYPE_CHECKING:
+    from flowblob.abc import Catalog
+
+
+class Labels:
+    """Tags and aliases of one store."""
+
+    catalog: Catalog
+
+    def resolve(self, ref: str | Ref | Blob) -> Blob:
+        """Return the record that a reference means now."""
+        raise NotImplementedError
+
+    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
+        """Return the versions of a key, newest first."""
+        raise NotImplementedError
+
+    def tag(self, ref: str | Ref | Blob, *, remove: Sequence[str] = (), **tags: TagValue) -> Blob:
+        """Merge tags into a version, in place; the history keeps who and when.
+
+        Args:
+            ref: Any reference.
+            remove: Names of tags to take away.
+            **tags: Names and values to set.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", 1)
+            >>> dict(store.tag("a", stage="production").tags)
+            {'stage': 'production'}
+        """
+        change: dict[str, TagValue | None] = {**dict.fromkeys(remove), **validate_tags(tags)}
+        return self.catalog.tag(self.resolve(ref).id, change, by=_actor())
+
+    def promote(
+        self, ref: str | Ref | Blob, alias: str, *, expect: int | None = None, immutable: bool = False
+    ) -> Blob:
+        """Move an alias to a version, by compare-and-swap.
+
+        Args:
+            ref: The version to point at.
+            alias: A word such as `prod`.
+            expect: Version at which the alias must stand now.
+            immutable: Never move it again: a write-once label.
+
+        Raises:
+            VersionConflictError: The alias stands elsewhere than `expect`.
+            ConflictError: It is immutable.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", 1), store.put("a", 2)
+            >>> _ = store.promote("a@0", "prod")
+            >>> store.promote("a@1", "prod", expect=0).aliases
+            ('prod',)
+        """
+        return self.catalog.promote(
+            self.resolve(ref), validate_alias(alias), expect=expect, immutable=immutable, by=_actor()
+        )
+
+    def unalias(self, key: str, alias: str) -> None:
+        """Take an alias away.
+
+        Raises:
+            NotFoundError: There is no such alias.
+        """
+        self.catalog.unalias(validate_key(key), validate_alias(alias), by=_actor())
+
+    def aliases(self, key: str) -> dict[str, int]:
+        """Return where the aliases of a key point: alias to version."""
+        return {alias: blob.version for blob in self.versions(key) for alias in blob.aliases}
+
+
+def _actor() -> str:
+    """Say who changes a label: the current run, else the user and host."""
+    if (run := runs.current()) is not None:
+        return str(run)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no account for this uid, as in many containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,104 @@
+"""The facade's verbs for runs and lineage, and the automatic links behind put and get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowblob import runs
+from flowblob.abc import Note
+from flowblob.cache import reads
+from flowblob.journal import best_effort
+from flowblob.lineage import Lineage, walk
+from flowblob.model import Blob, Read, Ref, Run, Use, utc_now
+
+if TYPE_CHECKING:
+    from flowblob.abc import Catalog
+    from flowblob.journal import Journal
+
+
+class Links:
+    """Runs, uses and lineage of one store."""
+
+    catalog: Catalog
+    _journal: Journal
+
+    def resolve(self, ref: str | Ref | Blob) -> Blob:
+        """Return the record that a reference means now."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Write what waits in memory."""
+        raise NotImplementedError
+
+    def runs(self, *, limit: int | None = None, **filters: Any) -> list[Run]:
+        """Return runs, newest first.
+
+        Args:
+            limit: At most so many.
+            **filters: Equality on `system`, `flow`, `run_id`, `task`, `task_run_id`, `attempt`, `map_index`.
+        """
+        self.flush()
+        return self.catalog.runs(filters=filters, limit=limit)
+
+    def blobs_of(self, run: Run | str, *, role: str = "output") -> list[Blob]:
+        """Return what a run made, read (`role="input"`) or was served (`role="cache_hit"`).
+
+        Args:
+            run: A run, or a run id for all of its tasks, or a task-run id.
+            role: Which edges.
+        """
+        self.flush()
+        if isinstance(run, Run):
+            system, task_run_id, attempt = run.identity
+            which: dict[str, Any] = {"system": system, "task_run_id": task_run_id, "attempt": attempt}
+            found = self.catalog.uses(run=which, role=role)
+        else:
+            found = self.catalog.uses(run={"run_id": run}, role=role) or self.catalog.uses(
+                run={"task_run_id": run}, role=role
+            )
+        return list({use.blob.id: use.blob for use in found}.values())
+
+    def producer(self, ref: str | Ref | Blob) -> Run | None:
+        """Return the run that wrote a version, None if none was current."""
+        return self.resolve(ref).run
+
+    def consumers(self, ref: str | Ref | Blob) -> list[Use]:
+        """Return who read a version or was served it from the cache, oldest first."""
+        self.flush()
+        uses = self.catalog.uses(blob_id=self.resolve(ref).id)
+        return [use for use in uses if use.role != "output"]
+
+    def lineage(self, ref: str | Ref | Blob, *, depth: int = 3) -> Lineage:
+        """Return what a version came from and what became of it, across all hosts.
+
+        Args:
+            ref: Where to begin.
+            depth: How many blobs to go, each way.
+        """
+        self.flush()
+        return walk(self.catalog, self.resolve(ref), depth)
+
+    def run_ended(self, run: Run) -> None:
+        """Keep the final `used` and `generated` values of a plain Python run."""
+        if run.used or run.generated:
+            self._journal.add(Note(utc_now(), run=run))
+            self.flush()
+
+    def current_run(self) -> Run | None:
+        """Return the run that is current here; what fails in finding it is logged."""
+        return runs.current()
+
+    def note(self, note: Note) -> None:
+        """Queue a record that nobody waits for."""
+        self._journal.add(note)
+
+    def _note(self, blob: Blob) -> None:
+        """Link a read to the current run; nobody waits for it."""
+        with best_effort("Linking a read"):
+            if (run := runs.current()) is not None:
+                self._journal.add(Note(utc_now(), run=run, blob_id=blob.id, role="input"))
+
+    def _track(self, ref: Ref, blob: Blob) -> None:
+        """Tell the cached function that runs now what it read, if the reference can move."""
+        if (tracked := reads.get()) is not None and not ref.id and ref.version is None:
+            tracked.append(Read(str(ref), blob.id))

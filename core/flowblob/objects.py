@@ -1,0 +1,288 @@
+"""From a value to a committed version, and back: what the facade's put and get stand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from flowblob import serializers
+from flowblob.abc import Catalog, Commit, Draft, EntryDraft, Payload, Record, Serializer, Storage
+from flowblob.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PayloadCorruptError,
+    PayloadMissingError,
+    PayloadUnsafeError,
+)
+from flowblob.files import File
+from flowblob.journal import best_effort
+from flowblob.model import (
+    Blob,
+    Ref,
+    Run,
+    TagValue,
+    new_id,
+    quote_segment,
+    validate_key,
+    validate_metadata,
+    validate_tags,
+)
+from flowblob.payload import Progress, Verifier
+from flowblob.reader import PayloadReader
+from flowblob.writing import Intake, Put
+
+if TYPE_CHECKING:
+    from flowblob.config import Settings
+
+_PREVIEW_BYTES = 4096
+_TEXT_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRequest:
+    """One put as the facade was asked for it; `Store.put` documents the fields."""
+
+    kind: str = ""
+    metadata: Mapping[str, Any] | None = None
+    tags: Mapping[str, TagValue] | None = None
+    partitions: Mapping[str, str] | None = None
+    parents: Sequence[str | Ref | Blob] = ()
+    run: Run | None = None
+    serializer: str | None = None
+    media_type: str = ""
+    filename: str = ""
+    expect_version: int | None = None
+    create: bool = False
+    new_version: bool = False
+    history: bool = True
+    inline: bool | None = None
+    progress: Progress | None = None
+    value_digest: str = ""
+    entry: EntryDraft | None = None
+
+
+@dataclass(slots=True)
+class Objects:
+    """The values of one store.
+
+    Attributes:
+        catalog: Keeps the records.
+        storage: Keeps what is not inline.
+        settings: Limits and trust.
+        verifier: What this process has verified already.
+    """
+
+    catalog: Catalog
+    storage: Storage
+    settings: Settings
+    verifier: Verifier = field(default_factory=Verifier)
+    _is_trusted: bool = False
+
+    # ------------------------------------------------------------ writing
+
+    def put(self, key: str | None, value: Any, request: PutRequest) -> Commit:
+        """Store a value; everything that can be refused is refused before any I/O."""
+        key = validate_key(f"objects/{new_id()}" if key is None else key)
+        chosen = serializers.by_name(request.serializer) if request.serializer else serializers.for_value(value)
+        draft = self._draft(key, value, chosen, request)
+        with ExitStack() as stack:
+            intake = Intake(
+                self.storage, stack, inline_limit=self.settings.inline_limit, progress=request.progress
+            )
+            chosen.dump(value, intake)
+            return self._commit(draft, intake, request)
+
+    def put_stream(self, key: str, source: BinaryIO, request: PutRequest) -> Commit:
+        """Store a stream to its end, as a file."""
+        chosen = serializers.by_id("file")
+        name = request.filename or key.rpartition("/")[2]
+        draft = self._draft(validate_key(key), None, chosen, request, filename=name)
+        with ExitStack() as stack:
+            intake = Intake(
+                self.storage, stack, inline_limit=self.settings.inline_limit, progress=request.progress
+            )
+            intake.copy(source)
+            return self._commit(draft, intake, request)
+
+    def _commit(self, draft: Draft, intake: Intake, request: PutRequest) -> Commit:
+        put = Put(
+            self.catalog, self.storage, inline=request.inline, inline_limit=self.settings.inline_limit
+        )
+        return put.run(draft, intake.finish())
+
+    def _draft(
+        self, key: str, value: Any, chosen: Serializer, request: PutRequest, *, filename: str = ""
+    ) -> Draft:
+        filename = request.filename or filename or getattr(value, "name", "") if _is_file(chosen) else request.filename
+        if request.expect_version is not None and (
+            isinstance(request.expect_version, bool) or not isinstance(request.expect_version, int) or request.expect_version < 0
+        ):
+            raise InvalidInputError(f"expect_version is a version number, not {request.expect_version!r}")
+        return Draft(
+            op=new_id(),
+            key=key,
+            parts=(),
+            kind=_text(request.kind, "kind"),
+            media_type=_text(request.media_type, "media_type") or _media_type(chosen, filename),
+            serializer=chosen.id,
+            metadata=validate_metadata(request.metadata) if request.metadata else "{}",
+            filename=_text(filename, "filename"),
+            tags=validate_tags(request.tags) if request.tags else {},
+            partitions=_partitions(request.partitions),
+            parents=tuple(self.resolve(Ref.parse(parent)).blob.id for parent in request.parents),
+            run=request.run,
+            value_digest=request.value_digest,
+            preview=_preview(chosen, value),
+            expect_version=request.expect_version,
+            create=request.create,
+            new_version=request.new_version,
+            history=request.history,
+            entry=request.entry,
+        )
+
+    # ------------------------------------------------------------ reading
+
+    def resolve(self, ref: Ref, *, payload: bool = False) -> Record:
+        """Return what a reference means now.
+
+        Raises:
+            NotFoundError: It names the part that does not exist.
+        """
+        found = self.catalog.find(ref, payload=payload)
+        if found is None:
+            raise self._not_found(ref)
+        return found
+
+    def _not_found(self, ref: Ref) -> NotFoundError:
+        if not ref.key:
+            return NotFoundError(f"Nothing is stored under {ref}", hint="It may have been deleted")
+        head = self.catalog.find(Ref(ref.key))
+        if head is None:
+            return NotFoundError(f"No key {ref.key!r}", hint="'flowblob ls' lists the keys")
+        what = f"version {ref.version}" if ref.version is not None else f"alias {ref.alias!r}"
+        if ref.digest:
+            what = f"version with the digest {ref.digest}"
+        return NotFoundError(
+            f"{ref.key!r} has no {what}", hint=f"Its newest version is {head.blob.version}; see 'flowblob log {ref.key}'"
+        )
+
+    def reader(self, record: Record) -> PayloadReader:
+        """Return the verified bytes of a version."""
+        blob, payload = record.blob, record.payload
+        if payload is None:
+            where = f"; it lives at {blob.external}" if blob.external else ""
+            raise PayloadMissingError(f"{blob.ref} holds no payload{where}")
+        parts: dict[str, Payload] = {}
+
+        def part(name: str) -> PayloadReader:
+            if not parts:
+                parts.update({found.part: found for found in self.catalog.payloads(blob.id)})
+            if name not in parts:
+                raise PayloadMissingError(f"{blob.ref} has no attached payload {name!r}")
+            return self._reader(parts[name], f"{blob.ref} ({name})", part)
+
+        return self._reader(payload, blob.ref, part, filename=blob.filename)
+
+    def _reader(self, payload: Payload, what: str, part: Any, *, filename: str = "") -> PayloadReader:
+        return PayloadReader(
+            payload,
+            self.storage,
+            self.verifier,
+            what=what,
+            filename=filename,
+            parts=part,
+            checkout_folder=self.checkout_folder,
+        )
+
+    @property
+    def checkout_folder(self) -> Path:
+        """Where private copies of stored files are made: the user's cache folder."""
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+        return root / "flowblob" / "checkout"
+
+    def load(self, record: Record, *, mmap: bool = False) -> Any:
+        """Return the value of a version, verified.
+
+        Raises:
+            PayloadError: Missing, damaged, or a pickle that nothing vouches for.
+            SerializationError: This process cannot build the value.
+        """
+        serializer = serializers.by_id(record.blob.serializer)
+        if serializer.is_pickle:
+            self._check_trust(record.blob)
+        reader = self.reader(record)
+        try:
+            return serializer.view(reader) if mmap else serializer.load(reader)
+        except (PayloadMissingError, PayloadCorruptError):
+            self._suspect(record.payload)
+            raise
+
+    def _suspect(self, payload: Payload | None) -> None:
+        """Have the next put of these bytes write them anew: that is how a store heals."""
+        if payload is not None:
+            with best_effort("Marking a damaged payload"):
+                self.catalog.mark(payload.generation, "suspect")
+
+    def _check_trust(self, blob: Blob) -> None:
+        folder = self.settings.folder
+        if self._is_trusted or folder is None:
+            return
+        facts = folder.stat()
+        if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & stat.S_IWOTH:
+            raise PayloadUnsafeError(
+                f"{blob.ref} is a pickle in {folder}, where others can write; loading it could run their code",
+                hint=f"chmod 700 {folder}, if you trust what is in it",
+            )
+        self._is_trusted = True
+
+
+def _is_file(chosen: Serializer) -> bool:
+    return chosen.id in ("file", "tree")
+
+
+def _media_type(chosen: Serializer, filename: str) -> str:
+    if chosen.id != "file":
+        return chosen.media_type
+    import mimetypes
+
+    return mimetypes.guess_type(filename)[0] or chosen.media_type
+
+
+def _text(text: str, what: str) -> str:
+    if not isinstance(text, str) or len(text) > _TEXT_LIMIT or "\x00" in text:
+        raise InvalidInputError(f"Invalid {what} {text!r}", hint=f"Text of at most {_TEXT_LIMIT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"The {what} {text!r} cannot be written as UTF-8") from error
+    return text
+
+
+def _partitions(partitions: Mapping[str, str] | None) -> dict[str, str]:
+    for name, value in (partitions or {}).items():
+        if not isinstance(name, str) or not name or not isinstance(value, str):
+            raise InvalidInputError(f"Invalid partition {name!r}: {value!r}", hint="Partitions map text to text")
+        _text(name, "partition name")
+        _text(value, "partition value")
+    return dict(partitions or {})
+
+
+def _preview(chosen: Serializer, value: Any) -> str:
+    if value is None or isinstance(value, File):
+        return ""
+    text = ""
+    with best_effort("Making a preview"):
+        text = json.dumps(chosen.describe(value), ensure_ascii=True, allow_nan=True)
+    return text if len(text) <= _PREVIEW_BYTES else ""
+
+
+def default_key(*segments: str) -> str:
+    """Return a key of these segments, whatever text they are: `<flow>/<task>` and the like."""
+    return "/".join(quote_segment(segment) for segment in segments if segment)

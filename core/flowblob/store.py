@@ -1,0 +1,452 @@
+"""Store, the facade: put, get, names, history and lineage of versioned objects."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
+
+from flowblob import config, lazy, runs, transfer
+from flowblob.abc import Commit
+from flowblob.cache import Cache
+from flowblob.errors import InvalidInputError, NotFoundError
+from flowblob.files import Dir, File
+from flowblob.journal import Journal, best_effort
+from flowblob.labels import Labels
+from flowblob.lazy import Lazy
+from flowblob.links import Links
+from flowblob.model import Blob, Ref, Run, TagValue, validate_alias, validate_key
+from flowblob.objects import Objects, PutRequest
+from flowblob.payload import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowblob.abc import Catalog, EntryDraft, Storage
+
+_NOTHING: Any = object()
+_active: ContextVar[Store | None] = ContextVar("flowblob_store", default=None)
+
+
+class PutOptions(TypedDict, total=False):
+    """Keywords that every kind of put takes; see `Store.put`."""
+
+    kind: str
+    metadata: Mapping[str, Any] | None
+    tags: Mapping[str, TagValue] | None
+    partitions: Mapping[str, str] | None
+    parents: Sequence[str | Ref | Blob]
+    run: Run | None
+    serializer: str | None
+    media_type: str
+    filename: str
+    alias: str | None
+    expect_version: int | None
+    create: bool
+    new_version: bool
+    history: bool
+    inline: bool | None
+    progress: Progress | None
+    value_digest: str
+    entry: EntryDraft | None
+
+
+class Store(Labels, Links):
+    """Versioned, content-addressed objects, linked to the runs that made and read them.
+
+    One store may be used from any number of processes and threads.
+
+    Args:
+        url: A folder, or a URL such as `sqlite:///srv/flow`, `memory://`. With none, what the
+            environment, the project or the user's own store says (`flowblob where` tells).
+
+    Raises:
+        SchemaVersionError: The store was made by newer code.
+        ConflictError: Catalog and payload storage belong to different stores.
+
+    Example:
+        >>> store = Store("memory://")
+        >>> store.put("reports/daily", {"rows": 3}).ref
+        'reports/daily@0'
+        >>> store.get("reports/daily")
+        {'rows': 3}
+    """
+
+    def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
+        self._open(config.find(url))
+
+    @classmethod
+    def from_settings(cls, settings: config.Settings) -> Store:
+        """Open the store that settings describe, for hosts that found them their own way."""
+        store = cls.__new__(cls)
+        store._open(settings)
+        return store
+
+    def _open(self, settings: config.Settings) -> None:
+        self.settings = settings
+        self.catalog: Catalog
+        self.storage: Storage
+        self.catalog, self.storage = config.open_engines(settings)
+        self.storage.claim(self.catalog.store_id)
+        self._objects = Objects(self.catalog, self.storage, settings)
+        self._journal = Journal(self.catalog.record, interval=settings.note_interval)
+        self.cache = Cache(self.catalog)
+        lazy.register(self)
+        runs.watch(self)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, with every secret masked."""
+        return self.catalog.url
+
+    @property
+    def store_id(self) -> str:
+        """Uuid of the store, made with it."""
+        return self.catalog.store_id
+
+    # ------------------------------------------------------------ writing
+
+    def put(
+        self,
+        key: str | None = None,
+        value: Any = _NOTHING,
+        **options: Unpack[PutOptions],
+    ) -> Blob:
+        """Store a value as the newest version of a key.
+
+        All or nothing: when this returns, the version is durable and visible to everybody; when it
+        raises, nothing is. Unchanged content and metadata make no new version: the newest one is
+        returned, with the calling run, new tags and parents recorded. Concurrent puts to one key
+        all succeed, in some order, with dense numbers.
+
+        Args:
+            key: The name; without one, `put(value=x)`, a fresh name is made.
+            value: Anything: bytes, text, JSON-able data, arrays, frames, `File`, `Dir`, and what
+                pickles. Where a format is not given, the type chooses it.
+            **options: `kind`, a free category. `metadata`, JSON-able facts of this version. `tags`,
+                labels that may change later. `partitions`, text to text. `parents`, references it
+                was made from beside what its run read. `run`, in place of the current one.
+                `serializer`, a format's name. `media_type` and `filename`. `alias`, moved here
+                after the put. `expect_version`, the newest version the caller knows. `create`,
+                refuse if the key lives. `new_version`, append even if unchanged. `history=False`,
+                replace the newest version if that was put so too. `inline`, in the catalog or not.
+                `progress`, called with numbers of bytes.
+
+        Raises:
+            InvalidInputError: A key, option or metadata that cannot be.
+            SerializationError: The value cannot be stored; nothing was.
+            VersionConflictError: `expect_version` is not the newest version.
+            AlreadyExistsError: `create` was given and the key lives.
+            UnavailableError: An engine did not answer; nothing was stored, or the hint says so.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> store.put("models/churn", [0.1, 0.2], kind="ml_model", tags={"team": "growth"}).version
+            0
+            >>> store.put("models/churn", [0.1, 0.3], expect_version=0).version
+            1
+        """
+        if value is _NOTHING:
+            raise InvalidInputError("put needs a value", hint="Write put(key, value), or put(value=x) for a made key")
+        return self._finish(options, self._objects.put(key, value, self._request(options)))
+
+    def upload(
+        self, key: str, source: str | os.PathLike[str] | BinaryIO, **options: Unpack[PutOptions]
+    ) -> Blob:
+        """Store a file, a folder, or a stream to its end, in constant memory.
+
+        Args:
+            key: The name.
+            source: Path of a file or folder, or an open binary stream.
+            **options: As for `put`.
+
+        Raises:
+            InvalidInputError: There is no such file, or it changed while it was read.
+
+        Example:
+            >>> import io
+            >>> store = Store("memory://")
+            >>> store.upload("raw/day", io.BytesIO(b"a,b"), filename="day.csv").media_type
+            'text/csv'
+        """
+        if isinstance(source, str | os.PathLike):
+            path = Path(source)
+            return self.put(key, Dir(path) if path.is_dir() else File(path), **options)
+        return self._finish(options, self._objects.put_stream(key, source, self._request(options)))
+
+    def _request(self, options: PutOptions) -> PutRequest:
+        given = {name: value for name, value in options.items() if name != "alias"}
+        if (alias := options.get("alias")) is not None:
+            validate_alias(alias)
+        run = given.pop("run", None) or runs.current()
+        return PutRequest(run=run, **given)  # type: ignore[arg-type]  # PutOptions names the same fields
+
+    def _finish(self, options: PutOptions, commit: Commit) -> Blob:
+        alias = options.get("alias")
+        return commit.blob if alias is None else self.promote(commit.blob, alias)
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, ref: str | Ref | Blob, *, lazy: bool = False, mmap: bool = False) -> Any:
+        """Return the value of a version; the read is linked to the current run.
+
+        Args:
+            ref: `key`, `key@3`, `key@prod`, `key@sha256:…`, `id:<uuid>`, `sha256:…`, or a Blob.
+            lazy: Return a `Lazy` that loads when it is asked.
+            mmap: Return the value over the mapped file without any copy: a memoryview for bytes.
+
+        Raises:
+            NotFoundError: The reference names nothing.
+            PayloadError: Missing or damaged; damaged bytes are never returned.
+            SerializationError: This process cannot build the value.
+            NotSupportedError: `mmap` was asked of a format that has no such view.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> blob = store.put("numbers", [1, 2])
+            >>> store.get("numbers@0") == store.get(blob) == store.get("numbers", lazy=True).load()
+            True
+        """
+        parsed = Ref.parse(ref)
+        record = self._objects.resolve(parsed, payload=not lazy)
+        self._track(parsed, record.blob)
+        if lazy:
+            return Lazy(self, record.blob)
+        self._note(record.blob)
+        return self._objects.load(record, mmap=mmap)
+
+    def open(self, ref: str | Ref | Blob) -> BinaryIO:
+        """Return a seekable stream over the payload, verified before its first byte.
+
+        Args:
+            ref: Any reference.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("text", b"abc")
+            >>> with store.open("text") as stream:
+            ...     stream.read()
+            b'abc'
+        """
+        parsed = Ref.parse(ref)
+        record = self._objects.resolve(parsed, payload=True)
+        self._track(parsed, record.blob)
+        self._note(record.blob)
+        return self._objects.reader(record).open()
+
+    def download(
+        self, ref: str | Ref | Blob, target: str | os.PathLike[str], *, progress: Progress | None = None
+    ) -> Path:
+        """Write the payload of a version to a file or folder, complete or not at all.
+
+        Args:
+            ref: Any reference.
+            target: A file name, or a folder into which the file goes under its own name. A stored
+                folder is restored at `target` itself, which must be absent or empty.
+            progress: Called with numbers of bytes.
+
+        Returns:
+            What was written.
+
+        Raises:
+            InvalidInputError: The target cannot take it.
+
+        Example:
+            >>> import tempfile
+            >>> store = Store("memory://")
+            >>> _ = store.put("text", b"abc", filename="a.txt")
+            >>> store.download("text", tempfile.mkdtemp()).read_bytes()
+            b'abc'
+        """
+        parsed = Ref.parse(ref)
+        record = self._objects.resolve(parsed, payload=True)
+        self._track(parsed, record.blob)
+        self._note(record.blob)
+        return transfer.download(record.blob, self._objects.reader(record), Path(target), progress)
+
+    def resolve(self, ref: str | Ref | Blob) -> Blob:
+        """Return the record that a reference means now; no payload is read, no use recorded.
+
+        Raises:
+            NotFoundError: It names the part that does not exist.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", 1, alias="prod")
+            >>> store.resolve("a@prod").ref
+            'a@0'
+        """
+        return self._objects.resolve(Ref.parse(ref)).blob
+
+    def head(self, key: str) -> Blob:
+        """Return the record of the newest version of a key.
+
+        Raises:
+            NotFoundError: The key does not live.
+        """
+        return self._objects.resolve(Ref(validate_key(key))).blob
+
+    def exists(self, ref: str | Ref | Blob) -> bool:
+        """Say whether a reference means anything now."""
+        return self.catalog.find(Ref.parse(ref)) is not None
+
+    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
+        """Return the versions of a key, newest first; no payload is read.
+
+        Raises:
+            NotFoundError: The key does not live.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> for number in range(3):
+            ...     _ = store.put("n", number)
+            >>> [blob.version for blob in store.versions("n")]
+            [2, 1, 0]
+        """
+        found = self.catalog.versions(validate_key(key), limit=limit)
+        if not found:
+            self.head(key)
+        return found
+
+    def ls(self, prefix: str = "", *, limit: int | None = None, **filters: Any) -> list[Blob]:
+        """Return the newest version of every key, by key.
+
+        Args:
+            prefix: Only keys that begin so.
+            limit: At most so many.
+            **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`; `tags`, a dict.
+        """
+        return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
+
+    # ------------------------------------------------------------ changing
+
+    def delete(self, ref: str | Ref | Blob) -> list[Blob]:
+        """Drop one version, or with a bare key the key and all its versions.
+
+        The record stays as a tombstone and the number is never given again; the payload is freed by
+        the next collection unless another version shares it. A later put to a deleted key begins
+        a new history at version 0.
+
+        Returns:
+            What was dropped.
+
+        Raises:
+            NotFoundError: Nothing lives there.
+            ConflictError: An alias points at the version.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", 1), store.put("a", 2)
+            >>> [blob.ref for blob in store.delete("a@0")]
+            ['a@0']
+        """
+        parsed = Ref.parse(ref)
+        if isinstance(ref, str) and ref.endswith("@latest"):
+            parsed = Ref.parse(self.resolve(parsed))  # the newest version, not the whole key
+        dropped = self.catalog.delete(parsed)
+        if not dropped:
+            self._objects.resolve(parsed)
+            raise NotFoundError(f"{ref} was deleted meanwhile")
+        return dropped
+
+    # ------------------------------------------------------------ upkeep
+
+    def verify(self, ref: str | Ref | Blob) -> None:
+        """Read all payloads of a version and compare their sha256.
+
+        Raises:
+            PayloadError: Missing or damaged.
+        """
+        transfer.verify(self._objects, self._objects.resolve(Ref.parse(ref), payload=True))
+
+    def flush(self) -> None:
+        """Write the input uses and hit counts that still wait in memory."""
+        self._journal.flush()
+
+    def close(self) -> None:
+        """Write what waits and give back connections; the store may be used again."""
+        self._journal.close()
+        self.catalog.close()
+        self.storage.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    # ------------------------------------------------------------ for lazy values and the cache
+
+    def load(self, blob: Blob) -> Any:
+        """Return the value of a version that was resolved before; the read is linked."""
+        return self.get(Ref(id=blob.id))
+
+    def value_digest(self, blob: Blob) -> str:
+        """Return the cache-key hash of a version's value, computed once and kept on the blob."""
+        from flowblob.keys import value_digest
+
+        known = self.resolve(Ref(id=blob.id)).value_digest
+        if known:
+            return known
+        digest = value_digest(self._objects.load(self._objects.resolve(Ref(id=blob.id), payload=True)))
+        with best_effort("Keeping a value digest"):
+            self.catalog.set_value_digest(blob.id, digest)
+        return digest
+
+    def pinned(self, key: str, incarnation: str, version: int, digest: str) -> Blob:
+        """Return exactly this version of this life of the key.
+
+        Raises:
+            NotFoundError: It was deleted; a later version of the same number is another one.
+        """
+        found = self.catalog.find(Ref(key, version=version))
+        if found is None or (found.blob.incarnation, found.blob.digest) != (incarnation, digest):
+            raise NotFoundError(f"{key}@{version} as it was when this reference was made is gone")
+        return found.blob
+
+    @property
+    def objects(self) -> Objects:
+        """The values of this store, for hosts that load and commit in steps of their own."""
+        return self._objects
+
+
+@functools.lru_cache(maxsize=16)
+def _opened(host: bool, environment: tuple[str | None, ...], folder: str) -> Store:
+    return Store.from_settings(config.find(host=host))
+
+
+def default_store() -> Store:
+    """Return the store that is meant where none is named.
+
+    In a host that is its own (`using`), then `FLOWBLOB_URL`, then the user's; the working directory
+    counts only outside of hosts.
+
+    Raises:
+        InvalidInputError: The configuration names no usable store.
+    """
+    if (chosen := _active.get()) is not None:
+        return chosen
+    run = runs.current()
+    host = run is not None and run.system != "python"
+    environment = tuple(map(os.environ.get, ("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "XDG_DATA_HOME", "HOME")))
+    return _opened(host, environment, "" if host else os.getcwd())
+
+
+@contextmanager
+def using(store: Store) -> Iterator[Store]:
+    """Make a store the default one inside the block, in this thread or task only."""
+    token = _active.set(store)
+    try:
+        yield store
+    finally:
+        _active.reset(token)
+
+
+lazy.register_opener(default_store)

@@ -1,0 +1,50 @@
+"""Payloads to files and folders of the user's, and full verification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowblob import serializers
+from flowblob.errors import InvalidInputError
+from flowblob.payload import Progress, corrupt, sha256_stream
+
+if TYPE_CHECKING:
+    from flowblob.abc import Record
+    from flowblob.model import Blob
+    from flowblob.objects import Objects
+    from flowblob.reader import PayloadReader
+
+
+def download(blob: Blob, reader: PayloadReader, target: Path, progress: Progress | None) -> Path:
+    """Write a payload to a file, or restore a stored folder; see `Store.download`."""
+    if blob.serializer == "tree":
+        return _restore(reader, target)
+    if target.is_dir():
+        target = target / safe_name(blob)
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"There is no folder {target.parent}", hint="Make it first")
+    reader.copy_to(target, progress=progress)
+    return target
+
+
+def safe_name(blob: Blob) -> str:
+    """Return a file name for a blob that cannot lead anywhere else than into its folder."""
+    name = Path(blob.filename or blob.key.rpartition("/")[2]).name
+    return name if name not in ("", ".", "..") and "\x00" not in name else "payload"
+
+
+def _restore(reader: PayloadReader, target: Path) -> Path:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInputError(f"{target} is not an empty folder", hint="Give a new name for the stored folder")
+    tree = serializers.by_id("tree")
+    return tree.restore(reader, target)  # type: ignore[attr-defined,no-any-return]  # only trees have it
+
+
+def verify(objects: Objects, record: Record) -> None:
+    """Compare the sha256 of every payload of a version with what is stored."""
+    for payload in objects.catalog.payloads(record.blob.id):
+        reader = objects.reader(record) if not payload.part else objects.reader(record).part(payload.part)
+        with reader.open() as source:
+            if sha256_stream(source) != payload.digest:
+                raise corrupt(record.blob.ref)
