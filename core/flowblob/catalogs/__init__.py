@@ -1,0 +1,1 @@
+"""Metadata databases: one module per engine, the statements of all SQL engines in `sql`."""

@@ -1,0 +1,128 @@
+"""Connections to one SQLite file: a stack of readers, and a writer for each level of durability."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowblob.catalogs.lock import WriteLock
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_leaked: list[object] = []
+
+
+class Pool:
+    """Open connections of one process; each is used by one thread at a time.
+
+    Closing happens under the write lock, because the last close of a file checkpoints it.
+
+    Args:
+        connect: Opens a connection, given whether it must sync at every commit.
+        lock: The lock around writes and checkpoints.
+    """
+
+    def __init__(self, connect: Callable[[bool], sqlite3.Connection], lock: WriteLock) -> None:
+        self._connect = connect
+        self._lock = lock
+        self.epoch = 0
+        self._readers: list[sqlite3.Connection] = []
+        self._writers: dict[bool, sqlite3.Connection] = {}
+        _pools.add(self)
+
+    def take(self) -> sqlite3.Connection:
+        """Return a connection to read with; the last one used, because its cache is warm."""
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return self._connect(True)
+
+    def give(self, connection: sqlite3.Connection, epoch: int) -> None:
+        """Put a reader back, or close it if the pool was closed meanwhile."""
+        if epoch == self.epoch:
+            self._readers.append(connection)
+        else:
+            with self._lock:
+                connection.close()
+
+    def writer(self, durable: bool) -> sqlite3.Connection:  # noqa: FBT001 - one internal caller
+        """Return the writer; the caller holds the write lock."""
+        found = self._writers.get(durable)
+        if found is None:
+            found = self._writers[durable] = self._connect(durable)
+        return found
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when it comes back."""
+        self.epoch += 1
+        if not self._readers and not self._writers:
+            return
+        with self._lock:
+            while self._readers:
+                self._readers.pop().close()
+            while self._writers:
+                self._writers.popitem()[1].close()
+        self._lock.close()
+
+    def forget(self) -> None:
+        """Drop all connections in a forked child without closing them.
+
+        SQLite forbids to carry a connection over a fork, and closing one there could checkpoint.
+        """
+        self.epoch += 1
+        mine = [*self._readers, *self._writers.values()]
+        self._readers, self._writers = [], {}
+        for connection in mine:
+            _leak(connection)
+
+
+class MemoryPool(Pool):
+    """The one connection of an in-memory catalog; a second one would see another database."""
+
+    def take(self) -> sqlite3.Connection:
+        self._lock.__enter__()
+        return self.writer(durable=True)
+
+    def give(self, connection: sqlite3.Connection, epoch: int) -> None:
+        self._lock.__exit__()
+
+    def writer(self, durable: bool) -> sqlite3.Connection:  # noqa: FBT001 - as in Pool
+        return super().writer(durable=True)
+
+    def close(self) -> None:
+        """Keep the records: closing the connection would end the database."""
+
+    def end(self) -> None:
+        """Close for good."""
+        super().close()
+
+    def forget(self) -> None:
+        """Keep the connection: it has no file, so a forked child holds a whole copy."""
+
+
+def _leak(connection: sqlite3.Connection) -> None:
+    _leaked.append(connection)
+    try:
+        import ctypes  # only a forked child pays for it
+    except ImportError:  # pragma: no cover
+        return
+    # The list dies with the interpreter, which would close the connection after all.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def close_for_good(pool: Pool) -> None:
+    """End a pool whose catalog is gone, or whose interpreter ends."""
+    pool.end() if isinstance(pool, MemoryPool) else pool.close()

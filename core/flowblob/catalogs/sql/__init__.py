@@ -1,0 +1,20 @@
+"""The statements of every SQL catalog, split by what they are about.
+
+Text is portable: `?` stands for a value, and what engines spell differently is in `Dialect`.
+"""
+
+from __future__ import annotations
+
+from flowblob.catalogs.sql.committing import Committing
+from flowblob.catalogs.sql.deleting import Deleting
+from flowblob.catalogs.sql.engine import Connection, Dialect, Row
+from flowblob.catalogs.sql.placing import Placing
+from flowblob.catalogs.sql.reservations import Reservations
+from flowblob.catalogs.sql.upkeep import Upkeep
+
+
+class SqlCatalog(Reservations, Committing, Placing, Deleting, Upkeep):
+    """All of a catalog but the engine."""
+
+
+__all__ = ["Connection", "Dialect", "Row", "SqlCatalog"]

@@ -1,0 +1,205 @@
+"""TXN-B: the one commit point of a put."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowblob.abc import Commit, Draft, Part, PlacementLost
+from flowblob.catalogs import rows
+from flowblob.catalogs.sql.content import content_hash
+from flowblob.catalogs.sql.entries import Entries
+from flowblob.catalogs.sql.lineage import Lineage
+from flowblob.catalogs.sql.names import Names
+from flowblob.catalogs.sql.placing import insert_payload
+from flowblob.catalogs.sql.releasing import Releasing
+from flowblob.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    VersionConflictError,
+)
+from flowblob.model import Blob, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowblob.catalogs.sql.engine import Connection, Row
+
+_OUTCOME = """SELECT seq, 1 FROM version WHERE op = ?
+    UNION ALL SELECT version, 0 FROM outcome WHERE op = ?"""
+
+#: The live incarnation of a key and its newest version, whose columns are null where none lives.
+_HEAD = """SELECT i.seq, i.head, v.seq, v.version, v.content, v.history
+    FROM incarnation i LEFT JOIN version v ON v.seq = i.newest
+    WHERE i.key = ? AND i.ended_at IS NULL"""
+
+_INSERT = """INSERT INTO version (id, incarnation, version, prev_version, op, content, digest, size,
+    checksum, kind, media_type, serializer, filename, metadata, partitions, parts, history,
+    value_digest, external, signature, signature_key, preview, run, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"""
+
+_NO_PART = Part("", "", 0, "")
+
+
+class Committing(Names, Lineage, Entries, Releasing):
+    """The transaction that makes a put visible, and the look-up of what it did."""
+
+    def commit(self, draft: Draft) -> Commit:
+        return self._write(self._commit, draft)
+
+    def outcome(self, op: str) -> Blob | None:
+        found = self._query(_OUTCOME, (op, op))
+        return self._query_blob(found[0][0]) if found else None
+
+    def _commit(self, connection: Connection, draft: Draft) -> Commit:
+        self._serialize(connection, draft.key, draft.entry.key.digest if draft.entry else "")
+        done = connection.execute(_OUTCOME, (draft.op, draft.op)).fetchone()
+        if done is not None:
+            return Commit(self._blob(connection, done[0]), bool(done[1]))
+        head = connection.execute(_HEAD, (draft.key,)).fetchone()
+        _check_expectations(draft, head)
+        now = self._now(connection)
+        if draft.entry is not None:
+            self._check_entry(connection, draft.entry, now)
+        payloads = [_settle(connection, part, now) for part in draft.parts]
+        run = None if draft.run is None else self._put_run(connection, draft.run, now)
+        content = content_hash(draft)
+        is_new = draft.new_version or head is None or head[4] != content
+        if is_new:
+            seq = self._append(connection, draft, head, content, run, now)
+            _attach(connection, seq, draft.parts, payloads)
+        else:
+            seq = head[2]
+            connection.execute("INSERT INTO outcome VALUES (?, ?, ?)", (draft.op, seq, now))
+            _heal(connection, seq, draft.parts, payloads)
+        self._link(connection, draft, seq, run, now)
+        if draft.entry is not None:
+            self._put_entry(connection, draft.entry, seq, run, now)
+        if is_new and not draft.history and head is not None and head[5] == 0:
+            self._release(connection, head[2], now)
+        connection.execute("DELETE FROM pin WHERE op = ?", (draft.op,))
+        return Commit(self._blob(connection, seq), is_new)
+
+    def _append(
+        self,
+        connection: Connection,
+        draft: Draft,
+        head: Row | None,
+        content: bytes,
+        run: int | None,
+        now: int,
+    ) -> int:
+        if head is None:
+            incarnation, number, previous = self._incarnate(connection, draft.key, now), 0, None
+        else:
+            incarnation, number, previous = head[0], head[1] + 1, head[3]
+        main = draft.parts[0] if draft.parts and not draft.parts[0].name else _NO_PART
+        seq: int = connection.execute(
+            _INSERT,
+            (
+                new_id(), incarnation, number, previous, draft.op, content, main.digest, main.size,
+                main.checksum, draft.kind, draft.media_type, draft.serializer, draft.filename,
+                draft.metadata or "{}", rows.to_text(dict(draft.partitions)),
+                len(draft.parts) - (main is not _NO_PART), int(draft.history), draft.value_digest,
+                draft.external, draft.signature, draft.signature_key, draft.preview, run, now,
+            ),
+        ).fetchone()[0]  # fmt: skip
+        connection.execute(
+            "UPDATE incarnation SET head = ?, newest = ? WHERE seq = ?", (number, seq, incarnation)
+        )
+        for name, value in draft.partitions.items():
+            connection.execute("INSERT INTO partition VALUES (?, ?, ?)", (seq, name, value))
+        return seq
+
+    def _incarnate(self, connection: Connection, key: str, now: int) -> int:
+        seq: int = connection.execute(
+            "INSERT INTO incarnation (id, key, created_at) VALUES (?, ?, ?) RETURNING seq",
+            (new_id(), key, now),
+        ).fetchone()[0]
+        return seq
+
+    def _link(
+        self, connection: Connection, draft: Draft, seq: int, run: int | None, now: int
+    ) -> None:
+        if draft.tags:
+            self._put_tags(connection, seq, draft.tags, now, by=str(draft.run or ""))
+        if draft.parents:
+            self._put_parents(connection, seq, draft.parents, now)
+        if run is not None:
+            self._put_use(connection, run, seq, "output", now)
+
+
+def _check_expectations(draft: Draft, head: Row | None) -> None:
+    newest = None if head is None else head[3]
+    if draft.expect_version is not None and newest is None:
+        raise NotFoundError(
+            f"{draft.key!r} does not exist, so it is not at version {draft.expect_version}",
+            hint="Leave expect_version out to begin the key",
+        )
+    if draft.expect_version is not None and newest != draft.expect_version:
+        raise VersionConflictError(
+            f"{draft.key!r} is at version {newest}, not {draft.expect_version}",
+            hint="Read the newest version and decide again",
+        )
+    if draft.create and newest is not None:
+        raise AlreadyExistsError(
+            f"{draft.key!r} exists, at version {newest}",
+            hint="Leave create out to append a version",
+        )
+
+
+def _settle(connection: Connection, part: Part, now: int) -> int | None:
+    """Return the row of a part's payload, made `ok`; None for a part that is only a digest."""
+    if part.data is not None:
+        found = connection.execute(
+            "SELECT seq FROM payload WHERE digest = ? AND state = 'ok' AND inline = 1 LIMIT 1",
+            (part.digest,),
+        ).fetchone()
+        if found is not None:
+            return int(found[0])
+        return insert_payload(connection, part, state="ok", now=now, data=part.data)[0]
+    if not part.generation:
+        return None
+    row = connection.execute(
+        "SELECT seq, state, digest FROM payload WHERE generation = ?", (part.generation,)
+    ).fetchone()
+    if row is None or row[1] not in ("uploading", "ok"):
+        raise PlacementLost(part.generation)
+    seq, state, digest = row
+    if digest != part.digest:
+        raise InvalidInputError(f"Generation {part.generation} holds {digest}, not {part.digest}")
+    if state == "uploading":
+        connection.execute(
+            "UPDATE payload SET state = 'ok', changed_at = ? WHERE seq = ?", (now, seq)
+        )
+    return int(seq)
+
+
+def _attach(
+    connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
+) -> None:
+    for position, (part, payload) in enumerate(zip(parts, payloads, strict=True)):
+        if payload is not None:
+            connection.execute(
+                "INSERT INTO version_payload (version, name, position, payload) VALUES (?, ?, ?, ?)",
+                (version, part.name, position, payload),
+            )
+
+
+def _heal(
+    connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
+) -> None:
+    """Point an unchanged version away from damaged bytes, which this put brought anew."""
+    for part, payload in zip(parts, payloads, strict=True):
+        if payload is None:
+            continue
+        row = connection.execute(
+            """SELECT m.payload, p.state FROM version_payload m JOIN payload p ON p.seq = m.payload
+            WHERE m.version = ? AND m.name = ?""",
+            (version, part.name),
+        ).fetchone()
+        if row is not None and row[0] != payload and row[1] != "ok":
+            # Every version with that generation holds the same bytes, so all of them are healed.
+            connection.execute(
+                "UPDATE version_payload SET payload = ? WHERE payload = ?", (payload, row[0])
+            )

@@ -1,0 +1,95 @@
+"""What the statements need of an engine: a way to read, a way to write, clocks, and its dialect."""
+
+from __future__ import annotations
+
+import secrets
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
+
+from flowblob.abc import Catalog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Cursor(Protocol):
+    """What `execute` returns."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the remaining rows."""
+
+
+class Connection(Protocol):
+    """A driver's connection, or what makes one look like it: `?` stands for a value."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The few texts in which SQL engines differ.
+
+    Attributes:
+        name: `sqlite` or `postgresql`.
+        json_object: Aggregate that builds a JSON object from a name and a JSON text.
+        text_list: Aggregate that joins texts with a slash.
+    """
+
+    name: str
+    json_object: str
+    text_list: str
+
+
+class SqlEngine(Catalog):
+    """Base of the mixins that hold the statements."""
+
+    dialect: ClassVar[Dialect]
+
+    @abstractmethod
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Read in a snapshot of its own."""
+
+    @abstractmethod
+    def _read(self, step: Callable[[Connection], T]) -> T:
+        """Run a step that only reads."""
+
+    @abstractmethod
+    def _write(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `step(connection, …)` in one durable transaction; an exception undoes all of it."""
+
+    @abstractmethod
+    def _write_relaxed(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `_write`, but a power cut may take the last moments: for what dies with the boot."""
+
+    @abstractmethod
+    def _serialize(self, connection: Connection, *names: str) -> None:
+        """Queue with other transactions that change the same keys or cache keys."""
+
+    @abstractmethod
+    def _now(self, connection: Connection) -> int:
+        """Return microseconds UTC on the catalog's wall clock."""
+
+    @abstractmethod
+    def _ticks(self, connection: Connection) -> tuple[str, int]:
+        """Return (boot, microseconds) on the clock that decides about leases and pins."""
+
+    @staticmethod
+    def _stamp() -> int:
+        # Random, so that a deleted and rewritten entry never shows an old stamp again; 62 bits fit
+        # a signed integer of every engine.
+        return secrets.randbits(62) or 1

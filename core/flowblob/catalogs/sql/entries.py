@@ -1,0 +1,162 @@
+"""Cache entries: reading them in one statement, writing them fenced inside the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from flowblob.abc import EntryDraft, Payload
+from flowblob.catalogs import rows
+from flowblob.catalogs.sql import columns
+from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
+from flowblob.model import CacheEntry
+
+if TYPE_CHECKING:
+    from flowblob.catalogs.sql.engine import Connection, Dialect, Row
+
+_MICROSECOND = timedelta(microseconds=1)
+
+# The producing run is nearly always the run of the blob; its columns are then not read twice.
+_JOINS = f"""JOIN version v ON v.seq = e.version {columns.BLOB_JOINS}
+    LEFT JOIN run er ON er.seq = e.run AND e.run IS NOT v.run"""
+
+_PUT = """INSERT INTO entry (key, name, module, rev, version, run, cost, created_at, updated_at,
+    expires_at, outputs, reads, metadata, ingredients)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET name = excluded.name, module = excluded.module,
+    rev = excluded.rev, version = excluded.version, run = excluded.run, cost = excluded.cost,
+    updated_at = excluded.updated_at, expires_at = excluded.expires_at,
+    outputs = excluded.outputs, reads = excluded.reads, metadata = excluded.metadata,
+    ingredients = excluded.ingredients"""
+
+_FREE = "UPDATE reservation SET owner = '', expires = 0 WHERE key = ? AND token = ?"
+
+_FILTERS = {
+    "name": "e.name = ?",
+    "blob_id": "v.id = ?",
+    "run_id": "er.run_id = ?",
+    "task_run_id": "er.task_run_id = ?",
+}
+
+
+@cache
+def _entry_sql(dialect: Dialect) -> str:
+    return f"""SELECT {columns.blob_columns(dialect)}, {columns.ENTRY}, e.run,
+        {columns.run_columns("er")}, {columns.MAIN_PAYLOAD}
+        FROM entry e {_JOINS} {columns.MAIN_PAYLOAD_JOINS}
+        WHERE e.key = ? AND {columns.LIVE}"""
+
+
+_ENTRY_AT = rows.BLOB_WIDTH
+_RUN_AT = _ENTRY_AT + rows.ENTRY_WIDTH
+_PAYLOAD_AT = _RUN_AT + 1 + 12
+
+
+class Entries(SqlEngine):
+    """Cache entries."""
+
+    def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
+        found = self._query(_entry_sql(self.dialect), (key,))
+        if not found:
+            return None
+        row = found[0]
+        return _to_entry(row), rows.to_payload(row, _PAYLOAD_AT, row[-1])
+
+    def entries(
+        self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> list[CacheEntry]:
+        parameters: list[object] = []
+        where = [columns.LIVE]
+        for name, value in (filters or {}).items():
+            if name not in _FILTERS:
+                raise InvalidInputError(
+                    f"Unknown filter {name!r}", hint=f"Use {', '.join(_FILTERS)}"
+                )
+            where.append(_FILTERS[name])
+            parameters.append(value)
+        joins = _JOINS.replace(" AND e.run IS NOT v.run", "")
+        sql = f"""SELECT {columns.blob_columns(self.dialect)}, {columns.ENTRY},
+            {columns.run_columns("er")}, e.ingredients
+            FROM entry e {joins} WHERE {" AND ".join(where)} ORDER BY e.updated_at DESC, e.key"""
+        return [
+            rows.to_entry(
+                row, _ENTRY_AT, rows.to_blob(row), rows.to_run(row, _RUN_AT), row[-1]
+            )
+            for row in self._query(columns.limited(sql, parameters, limit), parameters)
+        ]
+
+    def delete_entry(self, key: str) -> bool:
+        return self._write(_delete_entry, key)
+
+    def expire_entry(self, key: str, at: datetime | None) -> bool:
+        return self._write(self._expire_entry, key, at)
+
+    def _expire_entry(self, connection: Connection, key: str, at: datetime | None) -> bool:
+        changed = connection.execute(
+            "UPDATE entry SET expires_at = ?, rev = ? WHERE key = ?",
+            (None if at is None else rows.to_micros(at), self._stamp(), key),
+        )
+        return changed.rowcount > 0
+
+    def _check_entry(self, connection: Connection, draft: EntryDraft, now: int) -> None:
+        key, held = draft.key.digest, draft.reservation
+        row = connection.execute(
+            f"""SELECT e.rev, e.expires_at, {columns.LIVE} FROM entry e
+            JOIN version v ON v.seq = e.version WHERE e.key = ?""",
+            (key,),
+        ).fetchone()
+        rev = 0 if row is None else row[0]
+        if held is not None:
+            lease = connection.execute(
+                "SELECT owner, token FROM reservation WHERE key = ?", (key,)
+            ).fetchone()
+            if lease is None or tuple(lease) != (held.owner, held.token):
+                raise ReservationLostError(
+                    f"The reservation of {key} was taken over or ended",
+                    hint="Read the entry that the other owner wrote",
+                )
+            if rev != held.entry_rev:
+                raise ReservationLostError(
+                    f"The entry {key} was written since it was reserved",
+                    hint="Read what stands there now",
+                )
+        servable = row is not None and row[2] and (row[1] is None or row[1] > now)
+        if servable and not draft.overwrite:
+            raise AlreadyExistsError(
+                f"The entry {key} stands", hint="Overwrite it, or read what is there"
+            )
+
+    def _put_entry(
+        self, connection: Connection, draft: EntryDraft, version: int, run: int | None, now: int
+    ) -> None:
+        key = draft.key
+        items = [(i.name, i.kind, i.digest, i.summary) for i in key.ingredients]
+        connection.execute(
+            _PUT,
+            (
+                key.digest, key.name, key.module, self._stamp(), version, run,
+                draft.cost // _MICROSECOND, now, now,
+                None if draft.expires_at is None else rows.to_micros(draft.expires_at),
+                rows.to_text(dict(draft.outputs)),
+                rows.to_text([(read.ref, read.blob_id) for read in draft.reads]),
+                rows.to_text(dict(draft.metadata)),
+                rows.to_text(items) if items else "",
+            ),
+        )  # fmt: skip
+        if draft.reservation is not None:
+            connection.execute(_FREE, (key.digest, draft.reservation.token))
+
+
+def _to_entry(row: Row) -> CacheEntry:
+    blob = rows.to_blob(row)
+    run = blob.run if row[_RUN_AT] is not None and row[_RUN_AT + 1] is None else None
+    if run is None:
+        run = rows.to_run(row, _RUN_AT + 1)
+    return rows.to_entry(row, _ENTRY_AT, blob, run, "")
+
+
+def _delete_entry(connection: Connection, key: str) -> bool:
+    return connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount > 0

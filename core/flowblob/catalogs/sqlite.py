@@ -1,0 +1,175 @@
+"""The catalog in one SQLite file, on a local disk, shared by all processes of a machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+
+from flowblob.catalogs import sqlite_file
+from flowblob.catalogs.clock import Clock
+from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
+from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
+from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteCatalog(SqlCatalog):
+    """Records in SQLite, in WAL mode.
+
+    Whatever is acknowledged is synced. Every write transaction and checkpoint of every connection
+    runs under an flock beside the file. Opening is left to the first use.
+
+    Args:
+        path: The catalog file; its folder is made where it is absent.
+        clock: Another clock, for tests.
+        wait: Seconds after which a writer gives up waiting for others.
+    """
+
+    dialect: ClassVar[Dialect] = Dialect(
+        name="sqlite",
+        json_object="json_group_object(t.name, json(t.value))",
+        text_list="group_concat(a.name, '/')",
+    )
+
+    def __init__(
+        self, path: Path, *, clock: Clock | None = None, wait: float = WAIT_SECONDS
+    ) -> None:
+        self._setup(Path(os.path.abspath(path)), clock, wait)  # noqa: PTH100 - keeps symlinks
+
+    @classmethod
+    def memory(cls, *, clock: Clock | None = None) -> SqliteCatalog:
+        """Return a catalog that lives as long as this object, in this process."""
+        catalog = cls.__new__(cls)
+        catalog._setup(None, clock, WAIT_SECONDS)
+        return catalog
+
+    def _setup(self, path: Path | None, clock: Clock | None, wait: float) -> None:
+        self.path = path
+        self._clock = clock or Clock()
+        self._wait = wait
+        self._store_id = ""
+        self._opening = threading.Lock()
+        lock_path = None if path is None else path.with_name(path.name + ".lock")
+        self._lock = WriteLock(lock_path, wait=wait)
+        if path is None:
+            self._pool: Pool = MemoryPool(lambda _: sqlite_file.connect_memory(), self._lock)
+        else:
+            self._pool = Pool(partial(sqlite_file.connect, path, wait), self._lock)
+        # Not a method of this object, or it would never be collected.
+        self._end = weakref.finalize(self, close_for_good, self._pool)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.path is None:
+            raise TypeError("An in-memory catalog cannot leave its process")
+        return (SqliteCatalog, (self.path,))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        return "memory://" if self.path is None else f"sqlite://{self.path.as_posix()}"
+
+    @property
+    def store_id(self) -> str:
+        if not self._store_id:
+            self._open()
+        return self._store_id
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # the engine -----------------------------------------------------
+
+    def _open(self) -> None:
+        with self._opening, sqlite_file.translated(self.path):
+            if self._store_id:
+                return
+            if self.path is not None:
+                sqlite_file.prepare(self.path)
+            self._store_id = sqlite_file.open_store(self._pool, self._lock, self._clock, self.path)
+
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        if not self._store_id:
+            self._open()
+        pool = self._pool
+        epoch = pool.epoch
+        try:
+            connection = pool.take()
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            finally:
+                pool.give(connection, epoch)
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise sqlite_file.translate(error, self.path) from error
+
+    def _read(self, step: Callable[[Connection], T]) -> T:
+        if not self._store_id:
+            self._open()
+        pool = self._pool
+        epoch = pool.epoch
+        with sqlite_file.translated(self.path):
+            connection = pool.take()
+            try:
+                return step(connection)
+            finally:
+                pool.give(connection, epoch)
+
+    def _write(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._transact(True, lambda connection: step(connection, *args, **kwargs))
+
+    def _write_relaxed(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._transact(False, lambda connection: step(connection, *args, **kwargs))
+
+    def _transact(self, durable: bool, step: Callable[[Connection], T]) -> T:  # noqa: FBT001
+        if not self._store_id:
+            self._open()
+        with sqlite_file.translated(self.path), self._lock:
+            connection = self._pool.writer(durable)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = step(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk ends the transaction by itself; rolling back then is one more error.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+    def _serialize(self, connection: Connection, *names: str) -> None:
+        """Do nothing: the write lock already serialises everything."""
+
+    def _now(self, connection: Connection) -> int:
+        return self._clock.wall()
+
+    def _ticks(self, connection: Connection) -> tuple[str, int]:
+        return self._clock.boot, self._clock.ticks()
+
+    # upkeep ---------------------------------------------------------
+
+    def _check_engine(self) -> list[str]:
+        problems = [text for (text,) in self._query("PRAGMA integrity_check") if text != "ok"]
+        found = self._query("PRAGMA foreign_key_check")
+        return problems + [f"a row of {table} refers to nothing: {row}" for table, row, *_ in found]
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "engine": "sqlite",
+            "engine_version": sqlite3.sqlite_version,
+            "store_id": self.store_id,
+            "counts": self._counts(),
+            **self._read(partial(sqlite_file.facts, self.path)),
+        }

@@ -1,0 +1,213 @@
+"""The SQLite file itself: opening, making, migrating it, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowblob.catalogs.mounts import refuse_network
+from flowblob.errors import (
+    CatalogUnavailableError,
+    ConflictError,
+    FlowblobError,
+    InvalidInputError,
+    SchemaVersionError,
+)
+from flowblob.model import new_id
+
+if TYPE_CHECKING:
+    from flowblob.catalogs.clock import Clock
+    from flowblob.catalogs.lock import WriteLock
+    from flowblob.catalogs.pool import Pool
+    from flowblob.catalogs.sql import Connection
+
+APPLICATION_ID = 0x466C4231  # "FlB1", so that `file` and a foreign database are told apart
+SCHEMA = 1
+_STATEMENTS = 512
+
+
+def prepare(path: Path) -> None:
+    """Make the folder and an empty file that only the user may read; refuse network disks."""
+    refuse_network(path)
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives its side files the mode of this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:  # noqa: FBT001
+    """Open a connection that syncs at every commit, or only at checkpoints."""
+    connection = sqlite3.connect(
+        path,
+        timeout=wait,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_memory() -> sqlite3.Connection:
+    """Open a database that lives as long as its connection."""
+    connection = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def open_store(pool: Pool, lock: WriteLock, clock: Clock, path: Path | None) -> str:
+    """Return the store's id, making or migrating the schema where it is needed."""
+    store_id = _read_store(pool, path)
+    if store_id is None:
+        with lock:
+            migrate(pool.writer(durable=True), clock, path)
+        store_id = _read_store(pool, path)
+    assert store_id is not None
+    return store_id
+
+
+def _read_store(pool: Pool, path: Path | None) -> str | None:
+    epoch = pool.epoch
+    connection = pool.take()
+    try:
+        if schema_of(connection, path) < SCHEMA:
+            return None
+        return str(connection.execute("SELECT id FROM store").fetchone()[0])
+    finally:
+        pool.give(connection, epoch)
+
+
+def schema_of(connection: sqlite3.Connection, path: Path | None) -> int:
+    """Return the number of the last migration, 0 for a file that is still empty.
+
+    Raises:
+        SchemaVersionError: Newer code made it.
+        InvalidInputError: It is the database of another program.
+    """
+    number = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    used = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if used and mark != APPLICATION_ID:
+        raise InvalidInputError(
+            f"{path} is an SQLite database of another program", hint="Choose another file"
+        )
+    if number > SCHEMA:
+        raise SchemaVersionError(
+            f"{path} has schema {number}, this flowblob knows {SCHEMA}",
+            hint="Upgrade flowblob to the version that wrote the store",
+        )
+    return number
+
+
+def migrate(connection: sqlite3.Connection, clock: Clock, path: Path | None) -> None:
+    """Bring the schema up to date in one transaction; the caller holds the write lock."""
+    if path is not None:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        number = schema_of(connection, path)
+        for step in range(number + 1, SCHEMA + 1):
+            for statement in _statements(step):
+                connection.execute(statement)
+        if number == 0:
+            connection.execute("INSERT INTO store VALUES (1, ?, ?)", (new_id(), clock.wall()))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        # In the same transaction, so that a process killed here leaves the file as it was.
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(step: int) -> Iterator[str]:
+    folder = resources.files("flowblob.catalogs") / "schema"
+    text = (folder / f"sqlite-{step:04}.sql").read_text(encoding="utf-8")
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def facts(path: Path | None, connection: Connection) -> dict[str, Any]:
+    """Return modes and sizes of the file."""
+
+    def pragma(name: str) -> Any:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    found = {
+        "schema": pragma("user_version"),
+        "journal_mode": pragma("journal_mode"),
+        "synchronous": {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[pragma("synchronous")],
+        "size": pragma("page_count") * pragma("page_size"),
+        "free": pragma("freelist_count") * pragma("page_size"),
+    }
+    if path is not None:
+        log = path.with_name(path.name + "-wal")
+        found |= {"path": str(path), "wal_size": log.stat().st_size if log.exists() else 0}
+    return found
+
+
+# ------------------------------------------------------------------ errors
+
+_HINTS = {
+    "SQLITE_FULL": "Free space on the disk that holds the store, then try again",
+    "SQLITE_READONLY": "The store can only be read: give this user write permission",
+    "SQLITE_BUSY": "Another program holds the database; close it, then try again",
+    "SQLITE_LOCKED": "Another program holds the database; close it, then try again",
+    "SQLITE_IOERR": "Look at the disk: the kernel's log says more",
+    "SQLITE_CORRUPT": "Restore the catalog from a backup; `flowblob verify` lists what is wrong",
+    "SQLITE_NOTADB": "This file is no SQLite database: restore it from a backup",
+    "SQLITE_CANTOPEN": "Check that the folder exists and that this user may write to it",
+}
+_LASTING = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+
+
+@contextmanager
+def translated(path: Path | None) -> Iterator[None]:
+    """Turn what the driver and the file system raise into errors of ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
+        if isinstance(error, FlowblobError):
+            raise
+        raise translate(error, path) from error
+
+
+def translate(error: Exception, path: Path | None) -> FlowblobError:
+    """Return the error of ours that says what a driver's error means here."""
+    where = path or "the in-memory catalog"
+    if isinstance(error, UnicodeError | OverflowError):
+        return InvalidInputError(f"The catalog cannot hold this value: {error}")
+    if isinstance(error, OSError):
+        return CatalogUnavailableError(
+            f"Cannot open {where}: {error.strerror or error}",
+            hint="Check that the folder exists and that this user may write to it",
+            retryable=False,
+        )
+    if isinstance(error, sqlite3.IntegrityError):
+        return ConflictError(f"{where} refused a record: {error}", hint="Try again")
+    name = getattr(error, "sqlite_errorname", "") or ""
+    basic = "_".join(name.split("_")[:2])
+    return CatalogUnavailableError(
+        f"{where}: {error}",
+        hint=_HINTS.get(basic, "Run `flowblob doctor`"),
+        retryable=basic not in _LASTING,
+    )
