@@ -1,0 +1,205 @@
+"""Private copies of stored files and folders, and folders made where the user wants them.
+
+Nothing is written through a link, and nothing stands at a target unless it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowblob.abc import Reader
+from flowblob.errors import (
+    AlreadyExistsError,
+    PayloadCorruptError,
+    PayloadUnsafeError,
+    SerializationError,
+    StorageUnavailableError,
+)
+from flowblob.files import Dir, File
+from flowblob.serializers.manifests import MAX_MANIFEST, Entry, parents, parse, path_problem
+
+BLOCK = 1 << 20
+
+
+def safe_name(name: str) -> str:
+    """Return a name that is one part of a path and nothing else."""
+    if "/" in name or path_problem(name):
+        raise PayloadUnsafeError(f"{name!r} is no file name; nothing was written")
+    return name
+
+
+def checkout_file(reader: Reader, name: str) -> File:
+    """Return a private copy of a payload as a File of this name."""
+    return File(reader.checkout(safe_name(name)))
+
+
+def read_manifest(reader: Reader) -> bytes:
+    """Return the manifest of a stored folder, bounded.
+
+    Raises:
+        PayloadUnsafeError: It is too large to be one.
+    """
+    if reader.size > MAX_MANIFEST:
+        raise PayloadUnsafeError(
+            f"The manifest has {reader.size:,} bytes, the limit is {MAX_MANIFEST:,}"
+        )
+    return bytes(reader.view())
+
+
+def checkout_tree(manifest: bytes, reader: Reader, name: str) -> Dir:
+    """Return a private copy of a folder, made anew unless the one that is there is intact."""
+    safe_name(name)
+    entries = parse(manifest)
+    home = reader.folder("tree-" + hashlib.sha256(manifest).hexdigest())
+    target = home / name
+    if is_intact(target, entries):
+        return Dir(target)
+    fresh = home / f".{uuid.uuid4().hex}"
+    try:
+        restore(entries, reader, fresh, is_private=True)
+        _replace_folder(fresh, target, entries)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Dir(target)
+
+
+def _replace_folder(fresh: Path, target: Path, entries: list[Entry]) -> None:
+    while True:
+        try:
+            os.rename(fresh, target)
+            return
+        except OSError:
+            if not target.is_dir() or is_intact(target, entries):
+                if target.is_dir():
+                    return  # somebody else was quicker
+                raise
+        trash = target.with_name(f".{uuid.uuid4().hex}")
+        os.rename(target, trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def restore(
+    entries: list[Entry], reader: Reader, target: Path, *, is_private: bool = False
+) -> None:
+    """Make the folder `target`, which must not exist, with everything in it, or nothing at all.
+
+    Args:
+        entries: From `parse`, which has refused whatever leads elsewhere.
+        reader: Gives the attached payloads.
+        target: Where to make it.
+        is_private: Whether the files are read-only, for a copy that several readers share.
+
+    Raises:
+        AlreadyExistsError: Something stands at the target.
+    """
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError as error:
+        raise AlreadyExistsError(
+            f"{target} exists already", hint="Choose another target, or remove it"
+        ) from error
+    try:
+        folders = {parent for entry in entries for parent in parents(entry.path)}
+        folders |= {entry.path for entry in entries if not entry.part and not entry.link}
+        for folder in sorted(folders):
+            (target / folder).mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            if entry.part:
+                mode = (
+                    (0o555 if entry.is_executable else 0o444)
+                    if is_private
+                    else (0o777 if entry.is_executable else 0o666)
+                )
+                _copy(reader.part(entry.part), entry, target / entry.path, mode)
+        # Links last, so that nothing is ever written through one.
+        for entry in entries:
+            if entry.link:
+                os.symlink(entry.link, target / entry.path)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise StorageUnavailableError(
+            f"Cannot write {error.filename or target}: {error.strerror or error}",
+            hint="Check the folder, space and permissions",
+        ) from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _copy(part: Reader, entry: Entry, path: Path, mode: int) -> None:
+    if part.size != entry.size:
+        raise PayloadCorruptError(
+            f"{entry.path!r} has {part.size:,} bytes, its manifest says {entry.size:,}",
+            hint="Store the folder again",
+        )
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
+    )
+    with os.fdopen(descriptor, "wb") as out, part.open() as source:
+        shutil.copyfileobj(source, out, BLOCK)
+
+
+#: (device, inode) -> (size, mtime, ctime) and the digest that was computed then.
+_digests: dict[tuple[int, int], tuple[tuple[int, int, int], str]] = {}
+
+
+def is_intact(target: Path, entries: list[Entry]) -> bool:
+    """Say whether a folder is exactly what its manifest says, by content."""
+    wanted = {entry.path: entry for entry in entries}
+    try:
+        found = dict(walk(target, ""))
+        return found.keys() == wanted.keys() and all(
+            _is_entry(target / path, info, wanted[path]) for path, info in found.items()
+        )
+    except (OSError, SerializationError):
+        return False
+
+
+def _is_entry(path: Path, info: os.stat_result, entry: Entry) -> bool:
+    if entry.link:
+        return stat.S_ISLNK(info.st_mode) and os.readlink(path) == entry.link
+    if not entry.part:
+        return stat.S_ISDIR(info.st_mode)
+    return (
+        stat.S_ISREG(info.st_mode)
+        and info.st_size == entry.size
+        and bool(info.st_mode & stat.S_IXUSR) == entry.is_executable
+        and _digest(path, info) == entry.part
+    )
+
+
+def _digest(path: Path, info: os.stat_result) -> str:
+    place, mark = (info.st_dev, info.st_ino), (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    known = _digests.get(place)
+    if known is None or known[0] != mark:
+        with path.open("rb") as source:
+            known = (mark, "sha256:" + hashlib.file_digest(source, "sha256").hexdigest())
+        _digests[place] = known
+    return known[1]
+
+
+def walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what is below, without following links; a folder only if it is empty."""
+    pending = [below]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(root / folder) as found:
+            items = [
+                (f"{folder}/{item.name}".lstrip("/"), item.stat(follow_symlinks=False))
+                for item in found
+            ]
+        if folder and not items:
+            yield folder, os.lstat(root / folder)
+        for path, info in items:
+            if problem := path_problem(path):
+                raise SerializationError(f"{str(root / path)!r} cannot be stored: {problem}")
+            if stat.S_ISDIR(info.st_mode):
+                pending.append(path)
+            else:
+                yield path, info
