@@ -1,8 +1,8 @@
 """JSON for what JSON gives back exactly, and tagged JSON for what it does not.
 
-Two formats, because then no value can be mistaken for another: in `json` nothing is interpreted, so
-a user's dict comes back verbatim whatever it looks like; in `json-typed` every object that holds the
-key `$flowblob` is ours, and a user's dict that holds this key is written as a list of pairs.
+Two formats, because then no value can be mistaken for another: in `json` nothing is interpreted,
+so a user's dict comes back verbatim whatever it looks like; in `json-typed` every object that
+holds the key `$flowblob` is ours, and a user's dict that holds this key is written as pairs.
 
 A value is judged by exact types, never by `isinstance`: an OrderedDict, an IntEnum or an np.float64
 would come back as something else. It also goes elsewhere if it is
@@ -135,7 +135,8 @@ def _zone_fits(zone: tzinfo | None) -> bool:
         return True
     # zoneinfo is loaded if the value holds one of its zones; one made from a file has no key.
     zoneinfo = sys.modules.get("zoneinfo")
-    return zoneinfo is not None and type(zone) is zoneinfo.ZoneInfo and bool(zone.key)
+    is_named = zoneinfo is not None and type(zone) is zoneinfo.ZoneInfo
+    return is_named and bool(getattr(zone, "key", None))
 
 
 class JsonSerializer(Serializer):

@@ -1,8 +1,8 @@
 """The manifest of a folder: which files, links and empty folders it holds.
 
-It is canonical JSON: equal folders have equal manifests, whatever the order of the file system. Every
-file is named by its digest, so the manifest's own digest stands for the whole folder. Of permissions
-only the executable bit is kept.
+It is canonical JSON: equal folders have equal manifests, whatever the order of the file system.
+Every file is named by its digest, so the manifest's own digest stands for the whole folder. Of
+permissions only the executable bit is kept.
 
 `parse` is the gate for what comes from outside: an entry that would leave the target (absolute,
 `..`, through a link) is refused before anything is made.

@@ -5,9 +5,9 @@ pickle stream, protocol 5 | padding | buffer 0 | padding | buffer 1 | ... | inde
 ```
 
 The C pickler writes straight into the payload, and every large buffer (numpy, pandas, Arrow: PEP
-574) follows as it is, at a multiple of 64 bytes: nothing is copied on the way out, and on the way in
-arrays stand, writable, on the private mapping of the file. The index and the footer come last because
-a writer in one pass learns only then where things are:
+574) follows as it is, at a multiple of 64 bytes: nothing is copied on the way out, and on the way
+in arrays stand, writable, on the private mapping of the file. The index and the footer come last
+because a writer in one pass learns only then where things are:
 
     index   per buffer: offset u64, length u64
     footer  length of the pickle stream u64, number of buffers u64, version u32, magic 12 bytes
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flowblob.abc import Reader, Serializer, Writer
 from flowblob.errors import FlowblobError, SerializationError
 from flowblob.files import Dir, File
-from flowblob.serializers import trees
+from flowblob.serializers import checkouts, trees
 from flowblob.serializers.previews import describe
 
 if TYPE_CHECKING:
@@ -258,8 +258,8 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: Any, reader: Reader, buffers: list[memoryview]) -> None:
         super().__init__(file, buffers=buffers)
         self._own: dict[str, Callable[..., Any]] = {
-            "_file": lambda part, name: trees.checkout_file(reader.part(part), name),
-            "_tree": lambda manifest, name: trees.checkout_tree(manifest, reader, name),
+            "_file": lambda part, name: checkouts.checkout_file(reader.part(part), name),
+            "_tree": lambda manifest, name: checkouts.checkout_tree(manifest, reader, name),
         }
 
     def find_class(self, module: str, name: str) -> Any:
