@@ -8,7 +8,6 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flowblob import serializers
@@ -191,21 +190,8 @@ class Objects:
 
     def _reader(self, payload: Payload, what: str, part: Any, *, filename: str = "") -> PayloadReader:
         return PayloadReader(
-            payload,
-            self.storage,
-            self.verifier,
-            what=what,
-            filename=filename,
-            parts=part,
-            checkout_folder=self.checkout_folder,
+            payload, self.storage, self.verifier, what=what, filename=filename, parts=part
         )
-
-    @property
-    def checkout_folder(self) -> Path:
-        """Where private copies of stored files are made: the user's cache folder."""
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-        return root / "flowblob" / "checkout"
 
     def load(self, record: Record, *, mmap: bool = False) -> Any:
         """Return the value of a version, verified.

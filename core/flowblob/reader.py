@@ -31,7 +31,6 @@ class PayloadReader:
         what: The reference, for messages.
         filename: Original name of the file, empty if there is none.
         parts: Finds the reader of an attached payload.
-        checkout_folder: Where private copies of files are made.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class PayloadReader:
         what: str,
         filename: str = "",
         parts: _Parts | None = None,
-        checkout_folder: Path,
     ) -> None:
         self._payload = payload
         self._storage = storage
@@ -51,7 +49,6 @@ class PayloadReader:
         self._what = what
         self._filename = filename
         self._parts = parts
-        self._folder = checkout_folder
 
     @property
     def size(self) -> int:
@@ -64,12 +61,6 @@ class PayloadReader:
     @property
     def filename(self) -> str:
         return self._filename
-
-    @property
-    def checkout_folder(self) -> Path:
-        """Folder for private copies, made on first use."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self._folder
 
     @property
     def is_mapped(self) -> bool:
@@ -113,9 +104,7 @@ class PayloadReader:
         """Return a verified read-only copy, shared by all readers of these bytes on this machine."""
         if filename in ("", ".", "..") or "/" in filename or "\x00" in filename:
             raise InvalidInputError(f"{filename!r} is no file name")
-        folder = self.checkout_folder / self._payload.digest.removeprefix("sha256:")
-        folder.mkdir(exist_ok=True, mode=0o700)
-        target = folder / filename
+        target = self.folder(self._payload.digest.removeprefix("sha256:")) / filename
         if not self._is_intact(target):
             self.copy_to(target, mode=0o444)
         return target
@@ -124,6 +113,12 @@ class PayloadReader:
         folder = self.checkout_folder / name
         folder.mkdir(exist_ok=True, mode=0o700)
         return folder
+
+    def folder(self, name: str) -> Path:
+        """Return the private folder of this name, shared by all processes of this user."""
+        made = checkout_folder() / name
+        made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return made
 
     def _is_intact(self, path: Path) -> bool:
         try:
@@ -174,6 +169,13 @@ class PayloadReader:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def checkout_folder() -> Path:
+    """Return where private copies of stored files are made: in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "flowblob" / "checkout"
 
 
 @contextlib.contextmanager

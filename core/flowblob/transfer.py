@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowblob import serializers
 from flowblob.errors import InvalidInputError
 from flowblob.payload import Progress, corrupt, sha256_stream
+from flowblob.serializers.checkouts import read_manifest, restore
+from flowblob.serializers.manifests import parse
 
 if TYPE_CHECKING:
     from flowblob.abc import Record
@@ -35,10 +36,10 @@ def safe_name(blob: Blob) -> str:
 
 
 def _restore(reader: PayloadReader, target: Path) -> Path:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInputError(f"{target} is not an empty folder", hint="Give a new name for the stored folder")
-    tree = serializers.by_id("tree")
-    return tree.restore(reader, target)  # type: ignore[attr-defined,no-any-return]  # only trees have it
+    if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+        target.rmdir()  # an empty folder may be the target; a full one is refused
+    restore(parse(read_manifest(reader)), reader, target)
+    return target
 
 
 def verify(objects: Objects, record: Record) -> None:
