@@ -1,0 +1,334 @@
+"""The key of a call: which function, which code, which bound and defaulted arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from flowblob.errors import InvalidInputError
+from flowblob.keys.canonical import _PLAIN, SCHEME, Hashing, _atom, hash_parts
+from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_version, plain_name
+from flowblob.keys.code import track as track_code
+from flowblob.keys.summary import is_secret, summarize
+from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref
+
+_DOMAIN: Final = f"flowblob call {SCHEME}\n"
+_NO_DEFAULT: Final = inspect.Parameter.empty
+
+
+class hash_with:
+    """Say how an argument counts: `Annotated[T, hash_with(function)]`.
+
+    Attributes:
+        function: Takes the argument; what it returns counts in its place.
+
+    Example:
+        >>> from typing import Annotated
+        >>> def area(shape: Annotated[object, hash_with(repr)]) -> float: ...
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"hash_with({getattr(self.function, '__qualname__', self.function)!s})"
+
+
+class Recipe:
+    """How the calls of one function become cache keys. Made once for a function.
+
+    Attributes:
+        function: The function, as the user wrote it.
+        name: Its qualified name, or what replaces it; part of every key.
+        module: Where it was defined; shown, never hashed.
+        version: Replaces the code, if given.
+
+    Example:
+        >>> def double(x, by=2): return x * by
+        >>> recipe = Recipe(double)
+        >>> recipe.key((4,), {}).digest == recipe.key((), {"x": 4, "by": 2}).digest
+        True
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        code: CodeMode = "deep",
+        ignore: Sequence[str] = (),
+        salt: object = None,
+        packages: Sequence[str] = (),
+    ) -> None:
+        """Check the options and read the signature.
+
+        Args:
+            function: The plain function; a host says which one that is.
+            name: Replaces the qualified name.
+            version: Replaces the code; needs `name`, since the code then tells nothing apart.
+            code: `"deep"`, or `"function"` to stop at the body.
+            ignore: Parameters that do not count.
+            salt: A further value that counts.
+            packages: Distributions whose installed version counts.
+
+        Raises:
+            InvalidInputError: An option that can never work, such as an unknown parameter.
+        """
+        if version is not None and not name:
+            raise InvalidInputError(
+                "version= replaces the code, so that nothing would tell two functions apart",
+                hint="Give name= too",
+            )
+        if code not in ("deep", "function"):
+            raise InvalidInputError(f"Unknown code={code!r}", hint="Use 'deep' or 'function'")
+        self.function = function
+        self.name = name or plain_name(function)
+        self.module = str(getattr(function, "__module__", "") or "")
+        self.version = None if version is None else str(version)
+        self._options = (name, version, code, tuple(ignore), salt, tuple(packages))
+        self._mode: CodeMode = code
+        self._tracked: TrackedCode | None = None
+        self._read_signature(frozenset([ignore] if isinstance(ignore, str) else ignore))
+        self._fixed = self._fixed_extras(salt, packages)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.function, *self._options))
+
+    def __repr__(self) -> str:
+        return f"Recipe({self.name})"
+
+    # -------------------------------------------------------------- binding
+
+    def _read_signature(self, ignored: frozenset[str]) -> None:
+        self.signature = signature = _signature(self.function)
+        parameters = signature.parameters
+        kinds = [item.kind for item in parameters.values()]
+        takes_any = inspect.Parameter.VAR_KEYWORD in kinds
+        unknown = sorted(ignored - parameters.keys())
+        if unknown and not takes_any:
+            raise InvalidInputError(
+                f"ignore= names {', '.join(map(repr, unknown))}, which {self.name} does not take",
+                hint=f"Its parameters are {', '.join(parameters) or 'none'}",
+            )
+        self._ignored = ignored
+        self._any_name = next(
+            (n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD), ""
+        )
+        # Only for parameters that can be given either way is the quick way in bind() right.
+        self._is_plain = all(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+        self._names = tuple(parameters)
+        self._defaults = {
+            n: p.default for n, p in parameters.items() if p.default is not _NO_DEFAULT
+        }
+        self._heads = {n: f"{len(n)}:{n}," for n in self._names}
+        self._counted = tuple(sorted(n for n in self._names if n not in ignored))
+        self._secret = frozenset(n for n in self._names if is_secret(n))
+        self._hashers = _hashers(self.function, parameters)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name, with defaults filled in.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+
+        Raises:
+            TypeError: The function does not take them; the same text as calling it.
+        """
+        names = self._names
+        if self._is_plain and len(args) <= len(names):
+            bound = dict(zip(names, args, strict=False))
+            if kwargs and not bound.keys().isdisjoint(kwargs):
+                return self._bind_slowly(args, kwargs)
+            bound = self._defaults | bound
+            if kwargs:
+                bound.update(kwargs)
+            if len(bound) == len(names) and (not kwargs or bound.keys() == self._heads.keys()):
+                return bound
+        return self._bind_slowly(args, kwargs)
+
+    def _bind_slowly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    # -------------------------------------------------------------- the key
+
+    def code(self) -> CodeIdentity:
+        """Return the identity of the code as it is now.
+
+        What the function reads is compared with what it was; nothing is walked again unless a
+        name has been rebound or an object has changed.
+        """
+        tracked = self._tracked
+        if tracked is None or not tracked.is_fresh():
+            tracked = self._tracked = track_code(self.function, code=self._mode)
+            self._code_part = Ingredient("code", "code", tracked.identity.digest, self._mode)
+        return tracked.identity
+
+    def key(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        extras: Mapping[str, object] = EMPTY,
+    ) -> CacheKey:
+        """Return the cache key of one call.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            extras: Further values that count, by name.
+
+        Raises:
+            InvalidInputError: An argument has no lasting identity; the message names it.
+            TypeError: The function does not take these arguments.
+        """
+        bound = self.bind(args, kwargs)
+        first = self._first_part()
+        ingredients = [first]
+        warnings = [] if self._tracked is None else list(self._tracked.identity.warnings)
+        text = [self._head(first), f"{len(self._counted)};"]
+        for name in self._counted:
+            found = self._argument(name, bound[name], warnings)
+            ingredients.append(found)
+            text.append(f"{self._heads[name]}{found.kind}:{found.digest},")
+        more = self._fixed
+        if extras:
+            more = (*more, *(self._extra(n, extras[n], warnings) for n in sorted(extras)))
+        for found in more:
+            ingredients.append(found)
+            text.append(f"{len(found.name)}:{found.name},{found.kind}:{found.digest},")
+        whole = "".join(text).encode("utf-8", "surrogatepass")
+        digest = f"{SCHEME}:{hashlib.sha256(whole).hexdigest()}"
+        return CacheKey(digest, self.name, tuple(ingredients), self.module, tuple(warnings))
+
+    def _head(self, first: Ingredient) -> str:
+        return f"{_DOMAIN}{len(self.name)}:{self.name},{first.kind}:{first.digest},"
+
+    def _first_part(self) -> Ingredient:
+        if self.version is not None:
+            digest = hash_parts("version", self.version)
+            return Ingredient("version", "version", digest, self.version[:80])
+        self.code()
+        return self._code_part
+
+    def _argument(self, name: str, value: Any, warnings: list[str]) -> Ingredient:
+        kind = type(value)
+        if kind in _PLAIN and name not in self._hashers and name != self._any_name:
+            digest = _atom(value, kind)
+        else:
+            digest = self._slow_digest(name, value, warnings)
+        shown = "" if name in self._secret else summarize(value)
+        is_blob = kind is Blob or kind is Ref
+        return Ingredient(name, "blob" if is_blob else "argument", digest, shown)
+
+    def _slow_digest(self, name: str, value: Any, warnings: list[str]) -> str:
+        if type(value) is object and value is self._defaults.get(name):
+            return hash_parts("not given")  # a sentinel: its address says nothing
+        if name == self._any_name and self._ignored:
+            value = {k: v for k, v in value.items() if k not in self._ignored}
+        hashing = Hashing()
+        try:
+            if (hasher := self._hashers.get(name)) is not None:
+                digest = hash_parts("hash_with", self._by_hasher(hasher, value, hashing))
+            else:
+                digest = hashing.digest(value)
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"Argument {name!r} of {self.name}: {error.message}", hint=error.hint
+            ) from error
+        warnings.extend(f"argument {name!r}: {text}" for text in hashing.warnings)
+        return digest
+
+    def _by_hasher(self, hasher: hash_with, value: Any, hashing: Hashing) -> str:
+        from flowblob.keys.rules import refuse_address
+
+        if getattr(type(value), "__flowblob_lazy__", False):
+            value = value.load()
+        key = hasher.function(value)
+        refuse_address(key, value)
+        return hashing.digest(key)
+
+    def _extra(
+        self, name: str, value: object, warnings: list[str], kind: str = "extra"
+    ) -> Ingredient:
+        hashing = Hashing()
+        digest = hashing.digest(value)
+        warnings.extend(f"{kind} {name!r}: {text}" for text in hashing.warnings)
+        return Ingredient(name, kind, digest, "" if kind == "salt" else summarize(value))
+
+    def _fixed_extras(self, salt: object, packages: Sequence[str]) -> tuple[Ingredient, ...]:
+        listed = [packages] if isinstance(packages, str) else sorted(set(packages))
+        found = []
+        for name in listed:
+            version = package_version(name)
+            found.append(Ingredient(name, "package", hash_parts("package", version), version))
+        if salt is not None:
+            found.append(self._extra("salt", salt, [], "salt"))
+        return tuple(found)
+
+
+def _rebuild(function: Callable[..., Any], *options: Any) -> Recipe:
+    name, version, code, ignore, salt, packages = options
+    return Recipe(
+        function,
+        name=name,
+        version=version,
+        code=code,
+        ignore=ignore,
+        salt=salt,
+        packages=packages,
+    )
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        if sys.version_info >= (3, 14):
+            # Names that exist for the type checker only must not end in a NameError.
+            from annotationlib import Format
+
+            return inspect.signature(function, annotation_format=Format.FORWARDREF)
+        return inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{function!r} has no signature to bind arguments by: {error}",
+            hint="Wrap it in a function of your own",
+        ) from error
+
+
+def _hashers(
+    function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]
+) -> dict[str, hash_with]:
+    found = {}
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, parameter in parameters.items():
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            annotation = _evaluated(annotation, names)
+        for item in getattr(annotation, "__metadata__", ()):
+            if isinstance(item, hash_with):
+                found[name] = item
+    return found
+
+
+def _evaluated(annotation: str, names: dict[str, Any]) -> object:
+    """Evaluate a postponed annotation, as `typing.get_type_hints` would."""
+    try:
+        return typing.get_type_hints(_Holder(annotation), names, include_extras=True)["_"]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return None  # for the type checker only: nothing of ours can be in it
+
+
+class _Holder:
+    def __init__(self, annotation: str) -> None:
+        self.__annotations__ = {"_": annotation}

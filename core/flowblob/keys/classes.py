@@ -1,0 +1,142 @@
+"""What counts of a class of the user: its syntax, and the values its attributes have now."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from flowblob.keys.canonical import hash_parts
+from flowblob.keys.source import find_class
+from flowblob.keys.syntax import Reads, canonical_text, reads_of
+
+if TYPE_CHECKING:
+    from flowblob.keys.walk import Walk
+
+_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+
+
+def describe(walk: Walk, cls: type) -> list[str]:
+    """Return the texts of one class.
+
+    The syntax tree says what was declared; the attributes say what is there now, since they may
+    have been set, patched or made by a decorator. Dunder names that hold no function are left out:
+    they are Python's own notes, which differ between its versions.
+
+    Args:
+        walk: Follows what the class refers to.
+        cls: A class of the user.
+    """
+    found = find_class(cls)
+    texts = sorted(canonical_text(item.node) for item in found)
+    name = cls.__qualname__.replace("<locals>.", "")
+    is_exact = bool(found) and all(item.is_exact for item in found)
+    if not found and not _is_generated(cls):
+        walk.warn(f"The class {name} has no source here and counts by its attributes")
+    parts = ["class", *texts, *_bases(walk, cls)]
+    walk.items.append(_item(name, parts))
+    walk.guards.size(vars(cls))
+    functions: list[types.FunctionType] = []
+    for key in sorted(vars(cls)):
+        parts += _attribute(walk, cls, key, functions, is_exact=is_exact)
+    names, cells = _surroundings(cls, functions)
+    for item in found:
+        reads = reads_of(item.node)
+        parts += walk.resolve(_without(reads), names, cells)
+    return parts
+
+
+def _item(name: str, parts: list[str]) -> Any:
+    from flowblob.keys.walk import CodeItem
+
+    return CodeItem(name, "class", hash_parts(*parts))
+
+
+def _without(reads: Reads) -> Reads:
+    # Closure cells named here hold the class itself, or are resolved with the methods.
+    return Reads({k: v for k, v in reads.names.items() if k != "__class__"}, reads.imports)
+
+
+def _bases(walk: Walk, cls: type) -> list[str]:
+    kinds = [*cls.__bases__, *([type(cls)] if type(cls) is not type else [])]
+    return [walk.refer(base, base.__name__) for base in kinds if base is not object]
+
+
+def _is_generated(cls: type) -> bool:
+    return issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+def _surroundings(
+    cls: type, functions: list[types.FunctionType]
+) -> tuple[dict[str, Any], dict[str, types.CellType]]:
+    """The globals that the class body saw, and the closures of its methods."""
+    module = sys.modules.get(cls.__module__)
+    names: dict[str, Any] = vars(module) if module is not None else {}
+    cells: dict[str, types.CellType] = {}
+    for function in functions:
+        names = function.__globals__
+        free = function.__code__.co_freevars
+        cells.update(zip(free, function.__closure__ or (), strict=True))
+    cells.pop("__class__", None)
+    return names, cells
+
+
+def _attribute(
+    walk: Walk, cls: type, key: str, functions: list[types.FunctionType], *, is_exact: bool
+) -> list[str]:
+    value = vars(cls)[key]
+    is_dunder = key.startswith("__") and key.endswith("__")
+    inside = _functions_of(value)
+    if not inside and (is_dunder or isinstance(value, _SLOTS) or key == "_abc_impl"):
+        return []
+    if issubclass(cls, enum.Enum) and not inside and not isinstance(value, type):
+        return _enum_entry(walk, cls, key)
+    walk.guards.name(vars(cls), key, value)
+    if inside:
+        parts = [key, type(value).__qualname__]
+        for function in inside:
+            parts += _method(walk, cls, function, functions, is_exact=is_exact)
+        return parts
+    if isinstance(value, type | types.FunctionType):
+        return [key, walk.refer(value, key)]
+    return [key, walk.value(value, f"{cls.__name__}.{key}", is_strict=True)]
+
+
+def _enum_entry(walk: Walk, cls: Any, key: str) -> list[str]:
+    if key not in cls.__members__:
+        return []  # the machinery of enum, which differs between Python versions
+    return [key, walk.value(cls.__members__[key].value, f"{cls.__name__}.{key}", is_strict=True)]
+
+
+def _functions_of(value: Any) -> list[Any]:
+    if isinstance(value, types.FunctionType):
+        return [value]
+    if isinstance(value, staticmethod | classmethod):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [item for item in (value.fget, value.fset, value.fdel) if item is not None]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
+    return []
+
+
+def _method(
+    walk: Walk,
+    cls: type,
+    function: Any,
+    functions: list[types.FunctionType],
+    *,
+    is_exact: bool,
+) -> list[str]:
+    if not isinstance(function, types.FunctionType):
+        return [walk.refer(function, cls.__name__)]
+    if function.__code__.co_filename.startswith("<string"):
+        return []  # written by dataclasses or namedtuple from what counts already
+    is_own = function.__code__.co_qualname.startswith(cls.__qualname__ + ".")
+    if not (is_exact and is_own):
+        return [walk.refer(function, cls.__name__)]
+    functions.append(function)
+    walk.guards.function(function)
+    return walk.bound_parts(function)

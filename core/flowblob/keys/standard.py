@@ -1,0 +1,188 @@
+"""Exact rules for types of the standard library.
+
+They are written out, rather than left to pickle, because pickle's view of them differs between
+Python versions and, for sets of bits, between processes.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import io
+import ipaddress
+import re
+import socket
+import types
+import typing
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any
+
+from flowblob.keys.canonical import Hashing, hash_buffer, unstable
+
+Parts = tuple[object, ...]
+PartsOf = Callable[[Any, Hashing], Parts]
+
+
+def parts_of(kind: type) -> PartsOf | None:
+    """Return the rule for a type of the standard library, or None."""
+    if issubclass(kind, enum.Enum):
+        return _enum
+    if kind in _RULES:
+        return _RULES[kind]
+    if issubclass(kind, type):
+        return _class
+    if issubclass(kind, _REFUSED):
+        return _refuse
+    if kind.__module__ in ("typing", "types", "typing_extensions"):
+        return _typing
+    if issubclass(kind, dt.tzinfo):
+        return _tzinfo
+    return None
+
+
+def _enum(value: enum.Enum, hashing: Hashing) -> Parts:
+    return ("enum", hashing.class_id(type(value)), value.name, value.value)
+
+
+def _class(value: type, hashing: Hashing) -> Parts:
+    return ("class", hashing.class_id(value))
+
+
+def _function(value: Any, hashing: Hashing) -> Parts:
+    from flowblob.keys.code import nested_identity
+
+    identity = nested_identity(value)
+    hashing.portable = False
+    for text in identity.warnings:
+        hashing.warn(text)
+    return ("function", identity.digest)
+
+
+def _builtin(value: Any, _: Hashing) -> Parts:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return ("builtin", value.__module__ or "builtins", value.__qualname__)
+    return ("bound builtin", value.__name__, owner)
+
+
+def _descriptor(value: Any, hashing: Hashing) -> Parts:
+    return ("descriptor", hashing.class_id(value.__objclass__), value.__name__)
+
+
+def _partial(value: functools.partial[Any], _: Hashing) -> Parts:
+    return ("partial", value.func, value.args, tuple(sorted(value.keywords.items(), key=_first)))
+
+
+def _first(pair: tuple[str, object]) -> str:
+    return pair[0]
+
+
+def _typing(value: Any, _: Hashing) -> Parts:
+    origin = typing.get_origin(value)
+    if origin is not None:
+        metadata = getattr(value, "__metadata__", ())
+        return ("typing", origin, typing.get_args(value), metadata)
+    if isinstance(value, typing.TypeVar):
+        return ("typing", "TypeVar", value.__name__, value.__bound__, value.__constraints__)
+    return ("typing", str(value))
+
+
+def _tzinfo(value: dt.tzinfo, hashing: Hashing) -> Parts:
+    key = getattr(value, "key", None) or getattr(value, "zone", None)  # zoneinfo, pytz
+    if isinstance(key, str):
+        return ("tzinfo", hashing.class_id(type(value)), key)
+    return ("object", hashing.class_id(type(value)), value.__reduce_ex__(4)[1:])
+
+
+def _refuse(value: Any, _: Hashing) -> Parts:
+    why = "reading it uses it up" if hasattr(value, "__next__") else "it belongs to this process"
+    raise unstable(value, why)
+
+
+def _memoryview(value: memoryview, _: Hashing) -> Parts:
+    plain = value if value.c_contiguous else memoryview(value.tobytes())
+    body = hash_buffer(plain.cast("B")) if value.nbytes else ""
+    return ("memoryview", value.format, value.shape, body)
+
+
+def _array(value: array.array[Any], _: Hashing) -> Parts:
+    return ("array", value.typecode, len(value), hash_buffer(memoryview(value).cast("B")))
+
+
+def _range(value: range, _: Hashing) -> Parts:
+    return ("range", value.start, value.stop, value.step)
+
+
+def _text_io(value: Any, _: Hashing) -> Parts:
+    return ("buffer", type(value).__name__, value.getvalue(), value.tell())
+
+
+def _namespace(value: types.SimpleNamespace, _: Hashing) -> Parts:
+    return ("namespace", tuple(sorted(vars(value).items(), key=_first)))
+
+
+_REFUSED: tuple[type, ...] = (
+    types.GeneratorType,
+    types.CoroutineType,
+    types.AsyncGeneratorType,
+    types.FrameType,
+    types.TracebackType,
+    socket.socket,
+)
+
+_RULES: dict[type, PartsOf] = {
+    complex: lambda v, _: ("complex", v.real, v.imag),
+    range: _range,
+    slice: lambda v, _: ("slice", v.start, v.stop, v.step),
+    type(...): lambda *_: ("singleton", "Ellipsis"),
+    type(NotImplemented): lambda *_: ("singleton", "NotImplemented"),
+    memoryview: _memoryview,
+    array.array: _array,
+    dt.datetime: lambda v, _: ("datetime", v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
+    dt.date: lambda v, _: ("date", v.isoformat()),
+    dt.time: lambda v, _: ("time", v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
+    dt.timedelta: lambda v, _: ("timedelta", v.days, v.seconds, v.microseconds),
+    dt.timezone: lambda v, _: ("timezone", v.utcoffset(None), v.tzname(None)),
+    zoneinfo.ZoneInfo: _tzinfo,
+    decimal.Decimal: lambda v, _: ("decimal", str(v)),
+    fractions.Fraction: lambda v, _: ("fraction", v.numerator, v.denominator),
+    uuid.UUID: lambda v, _: ("uuid", v.hex),
+    re.Pattern: lambda v, _: ("pattern", v.pattern, v.flags),
+    ipaddress.IPv4Address: lambda v, _: ("ip", str(v)),
+    ipaddress.IPv6Address: lambda v, _: ("ip", str(v)),
+    ipaddress.IPv4Network: lambda v, _: ("network", str(v)),
+    ipaddress.IPv6Network: lambda v, _: ("network", str(v)),
+    collections.OrderedDict: lambda v, _: ("ordered dict", dict(v)),
+    collections.defaultdict: lambda v, _: ("default dict", v.default_factory, dict(v)),
+    collections.Counter: lambda v, _: ("counter", dict(v)),
+    collections.deque: lambda v, _: ("deque", list(v), v.maxlen),
+    collections.ChainMap: lambda v, _: ("chain map", v.maps),
+    type({}.keys()): lambda v, _: ("dict keys", list(v)),
+    type({}.values()): lambda v, _: ("dict values", list(v)),
+    type({}.items()): lambda v, _: ("dict items", list(v)),
+    types.MappingProxyType: lambda v, _: ("mapping proxy", dict(v)),
+    types.SimpleNamespace: _namespace,
+    types.FunctionType: _function,
+    types.BuiltinFunctionType: _builtin,
+    types.MethodType: lambda v, _: ("method", v.__func__, v.__self__),
+    types.MethodDescriptorType: _descriptor,
+    types.WrapperDescriptorType: _descriptor,
+    types.ClassMethodDescriptorType: _descriptor,
+    types.GetSetDescriptorType: _descriptor,
+    types.MemberDescriptorType: _descriptor,
+    types.MethodWrapperType: lambda v, _: ("bound builtin", v.__name__, v.__self__),
+    types.ModuleType: lambda v, _: ("module", v.__name__),
+    property: lambda v, _: ("property", v.fget, v.fset, v.fdel),
+    staticmethod: lambda v, _: ("static method", v.__func__),
+    classmethod: lambda v, _: ("class method", v.__func__),
+    functools.partial: _partial,
+    io.BytesIO: _text_io,
+    io.StringIO: _text_io,
+}

@@ -1,0 +1,55 @@
+"""A short text about an argument, for people; never a secret's value, never expensive."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from flowblob.model import Blob, Ref
+
+_LENGTH: Final = 80
+_SECRET: Final = re.compile(r"passw|passphrase|secret|token|api_?key|credential|private_?key", re.I)
+_LOGIN: Final = re.compile(r"(?<=//)[^/@\s]+@")
+_PLAIN: Final = frozenset({type(None), bool, int, float, complex})
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a parameter's name promises a secret.
+
+    Args:
+        name: The parameter.
+    """
+    return _SECRET.search(name) is not None
+
+
+def summarize(value: Any) -> str:
+    """Return at most 80 characters about a value.
+
+    Args:
+        value: An argument.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        text = repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
+    elif kind is str:
+        text = repr(_LOGIN.sub("***@", value[:200]))
+    elif kind is bytes or kind is bytearray:
+        text = f"{kind.__name__} of {len(value)}"
+    elif kind in (list, tuple) and len(value) <= 8 and all(type(item) in _PLAIN for item in value):
+        text = repr(value)
+    elif isinstance(value, Blob | Ref):
+        text = str(value)
+    else:
+        text = _shape(value, kind)
+    return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
+
+
+def _shape(value: Any, kind: type) -> str:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        dtype = getattr(value, "dtype", None)
+        sides = "x".join(map(str, shape))
+        return f"{kind.__name__} {sides}" + (f" {dtype}" if dtype is not None else "")
+    if kind in (list, tuple, dict, set, frozenset):
+        return f"{kind.__name__} of {len(value)}"
+    return kind.__qualname__

@@ -1,0 +1,340 @@
+"""Following a function through the user's own code."""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import contextvars
+import functools
+import logging
+import sys
+import threading
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
+
+from flowblob.errors import InvalidInputError
+from flowblob.keys import bytecode, classes, imports
+from flowblob.keys.canonical import Hashing, hash_parts
+from flowblob.keys.guards import Guards, is_immutable
+from flowblob.keys.origin import (
+    is_host_object,
+    is_user_class,
+    is_user_function,
+    is_user_module,
+    library_name,
+)
+from flowblob.keys.source import find_function
+from flowblob.keys.syntax import Chain, Reads, canonical_text, reads_of
+
+MISSING: Final = object()
+_INNER: Final = ("fn", "__wrapped__", "function", "py_func")
+_QUIET: Final = (
+    object,
+    logging.Logger,
+    logging.LoggerAdapter,
+    contextvars.ContextVar,
+    threading.local,
+    type(threading.Lock()),
+    type(threading.RLock()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeItem:
+    """One thing that a function's code consists of.
+
+    Attributes:
+        name: Qualified name of the function or class, or the name of the constant.
+        kind: `function`, `class` or `constant`.
+        digest: Hash of it alone.
+    """
+
+    name: str
+    kind: str
+    digest: str
+
+
+class Walk:
+    """One walk from a function through what it reads.
+
+    Attributes:
+        guards: What the result relies on.
+        items: What was followed.
+        by_name: What counts by its name alone.
+        warnings: What could not be walked.
+        is_deep: Whether globals are followed.
+    """
+
+    def __init__(self, *, is_deep: bool) -> None:
+        self.guards = Guards()
+        self.items: list[CodeItem] = []
+        self.by_name: list[str] = []
+        self.warnings: list[str] = []
+        self.is_deep = is_deep
+        self._numbers: dict[int, int] = {}
+        self._queue: collections.deque[Any] = collections.deque()
+
+    def run(self, root: object) -> str:
+        """Return the digest of everything reached from an object."""
+        parts = ["code", self.refer(root, "")]
+        while self._queue:
+            found = self._queue.popleft()
+            node = (
+                classes.describe(self, found)
+                if isinstance(found, type)
+                else self._describe_function(found)
+            )
+            parts.append(hash_parts(*node))
+        return hash_parts(*parts)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    # -------------------------------------------------------------- references
+
+    def refer(self, value: Any, label: str) -> str:
+        """Return the text that stands for an object that code reaches.
+
+        Args:
+            value: The object.
+            label: The name by which it was reached.
+        """
+        if isinstance(value, types.FunctionType):
+            return self._number(value) if is_user_function(value) else self._foreign(value, label)
+        if _is_class(value):
+            return self._number(value) if is_user_class(value) else self._library(value)
+        if isinstance(value, types.MethodType):
+            return f"method {self.refer(value.__func__, label)} {self.refer(value.__self__, label)}"
+        if type(value) is functools.partial:
+            return self._partial(value, label)
+        if isinstance(value, types.ModuleType):
+            return f"module {'' if is_user_module(value) else value.__name__}"
+        if isinstance(value, types.BuiltinFunctionType | types.MethodDescriptorType):
+            return f"builtin {getattr(value, '__module__', None)}.{value.__qualname__}"
+        if not is_user_class(type(value)) and (inner := _inner(value)) is not None:
+            # A host's task is its plain function: the key is the same in every host.
+            shown = "" if is_host_object(value) else f"{library_name(type(value))} "
+            return shown + self.refer(inner, label)
+        if is_host_object(value) and not _has_identity(value):
+            return self._by_name(value, label, quiet=True)
+        return self.value(value, label)
+
+    def _number(self, value: Any) -> str:
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._numbers)
+            self._queue.append(value)
+        return f"#{number}"
+
+    def _library(self, value: type | types.FunctionType) -> str:
+        name = library_name(value)
+        if name not in self.by_name:
+            self.by_name.append(name)
+        return f"library {name}"
+
+    def _foreign(self, function: types.FunctionType, label: str) -> str:
+        """A library's function: by name, with the user's functions that it wraps."""
+        parts = [self._library(function)]
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            held = _cell_value(cell)
+            if is_immutable(held) or _is_code(held):
+                self.guards.cell(cell, held)
+                parts.append(f"{name}={self.refer(held, label)}")
+        wrapped = getattr(function, "__wrapped__", None)
+        if wrapped is not None:
+            parts.append(f"wrapped={self.refer(wrapped, label)}")
+        return hash_parts(*parts) if len(parts) > 1 else parts[0]
+
+    def _partial(self, value: functools.partial[Any], label: str) -> str:
+        parts = ["partial", self.refer(value.func, label)]
+        parts += [self.refer(item, label) for item in value.args]
+        for name in sorted(value.keywords):
+            parts += [name, self.refer(value.keywords[name], label)]
+        return hash_parts(*parts)
+
+    def value(self, value: Any, label: str, *, is_strict: bool = False) -> str:
+        """Return the text for a constant: its digest, or its type where it has none.
+
+        Args:
+            value: The constant.
+            label: The name by which it was reached.
+            is_strict: Whether an object that only pickle can take counts by its type instead.
+        """
+        if type(value) in _QUIET or isinstance(value, _QUIET[1:]):
+            return self._by_name(value, label, quiet=True)
+        hashing = Hashing(in_code=True, is_strict=is_strict)
+        try:
+            digest = hashing.digest(value)
+        except InvalidInputError as error:
+            self.guards_for_unhashable(value)
+            return self._by_name(value, label, quiet=is_strict, why=error.message)
+        for text in hashing.warnings:
+            self.warn(f"{label}: {text}")
+        if not is_immutable(value):
+            self.guards.changing.append((value, digest))
+        if label:
+            self.items.append(CodeItem(label, "constant", digest))
+        return digest
+
+    def guards_for_unhashable(self, value: object) -> None:
+        """Nothing to check again: the name it was reached by is guarded already."""
+
+    def _by_name(self, value: object, label: str, *, quiet: bool, why: str = "") -> str:
+        kind = library_name(type(value))
+        self.by_name.append(label)
+        if not quiet:
+            self.warn(f"{label} ({kind}) counts by its name alone: {why}")
+        return f"by name {label} {type(value).__qualname__}"
+
+    # -------------------------------------------------------------- functions
+
+    def _describe_function(self, function: types.FunctionType) -> list[str]:
+        text, reads = self.text_of(function)
+        name = function.__qualname__.replace("<locals>.", "")
+        self.items.append(CodeItem(name, "function", hash_parts(text)))
+        self.guards.function(function)
+        return ["function", text, *self.bound_parts(function), *self.read_parts(function, reads)]
+
+    def text_of(self, function: types.FunctionType) -> tuple[str, Reads]:
+        """Return the canonical text of a function, and what it reads."""
+        found = find_function(function)
+        if found is None:
+            self.warn(
+                f"{function.__qualname__} has no source here and counts by its bytecode, which "
+                "differs between Python versions"
+            )
+            return bytecode.text_of(function.__code__), bytecode.reads_of(function.__code__)
+        text, reads = canonical_text(found.node), reads_of(found.node)
+        if not found.is_exact:
+            self.warn(
+                f"The source of {function.__qualname__} on disk is not the code that runs; both "
+                "count, and the key is not that of the unchanged source"
+            )
+            text = hash_parts(text, bytecode.text_of(function.__code__))
+        return text, reads
+
+    def bound_parts(self, function: types.FunctionType) -> list[str]:
+        """Return the defaults of a function; what they are was settled when it was defined."""
+        parts = []
+        for at, value in enumerate(function.__defaults__ or ()):
+            parts += [f"default {at}", self.refer(value, "")]
+        for name, value in sorted((function.__kwdefaults__ or {}).items()):
+            parts += [f"default {name}", self.refer(value, "")]
+        return parts
+
+    def read_parts(self, function: types.FunctionType, reads: Reads) -> list[str]:
+        """Return what the names in a function's body mean now."""
+        free = function.__code__.co_freevars
+        cells = dict(zip(free, function.__closure__ or (), strict=True))
+        return self.resolve(reads, function.__globals__, cells)
+
+    def resolve(
+        self, reads: Reads, names: dict[str, Any], cells: Mapping[str, types.CellType]
+    ) -> list[str]:
+        """Return texts for all that code reads, in the order of the names.
+
+        Args:
+            reads: Free names and imports.
+            names: The globals that the code sees.
+            cells: Its closure.
+        """
+        parts: list[str] = []
+        for name in sorted(cells.keys() - reads.names.keys()):
+            reads = Reads({**reads.names, name: {()}}, reads.imports)  # super() reads __class__
+        for name in sorted(reads.names):
+            if name in cells:
+                value = _cell_value(cells[name])
+                if value is not MISSING:
+                    self.guards.cell(cells[name], value)
+            elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
+                continue  # __name__ and __file__ say where the code lies
+            else:
+                value = self._global(names, name)
+            if value is not MISSING:
+                parts += self._reached(value, name, reads.names[name])
+        if self.is_deep:
+            for item in sorted(reads.imports, key=repr):
+                value = imports.resolve(self, item, names)
+                label = item.attribute or item.module
+                if value is not MISSING:
+                    parts += self._reached(value, label, reads.imports[item])
+        return parts
+
+    def _global(self, names: dict[str, Any], name: str) -> Any:
+        value = names.get(name, MISSING)
+        if value is MISSING:
+            self.guards.absence(names, name)
+            if not hasattr(builtins, name):
+                self.by_name.append(name)
+            return MISSING
+        self.guards.name(names, name, value)
+        return value
+
+    def _reached(self, value: Any, name: str, chains: set[Chain]) -> list[str]:
+        if isinstance(value, types.ModuleType) and is_user_module(value):
+            parts: list[str] = []
+            for chain in sorted(chains):
+                parts += self._through(value, name, chain)
+            return parts
+        return [name, self.refer(value, name)]
+
+    def _through(self, module: types.ModuleType, name: str, chain: Chain) -> list[str]:
+        """Follow `helpers.clean` through modules of the user to what it names."""
+        value: Any = module
+        label = name
+        for attribute in chain:
+            if not (isinstance(value, types.ModuleType) and is_user_module(value)):
+                break
+            label = f"{label}.{attribute}"
+            inner = vars(value).get(attribute, MISSING)
+            if inner is MISSING:
+                inner = sys.modules.get(f"{value.__name__}.{attribute}", MISSING)
+            if inner is MISSING:
+                self.guards.absence(vars(value), attribute)
+                self.by_name.append(label)
+                return [label, "undefined"]
+            if attribute in vars(value):
+                self.guards.name(vars(value), attribute, inner)
+            value = inner
+        if isinstance(value, types.ModuleType) and is_user_module(value):
+            self.warn(f"The module {label} is used as a value; what is read from it is unknown")
+        return [label, self.refer(value, label)]
+
+
+def _cell_value(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return MISSING
+
+
+def _is_class(value: object) -> TypeGuard[type]:
+    # Not isinstance: list[int] claims to be a class.
+    return issubclass(type(value), type)
+
+
+def _is_code(value: object) -> bool:
+    kinds = (types.FunctionType, types.MethodType, functools.partial)
+    return isinstance(value, kinds) or _is_class(value) or _inner(value) is not None
+
+
+def _inner(value: Any) -> Any:
+    """The plain function inside of a wrapper object, if it says which."""
+    for name in _INNER:
+        try:
+            inner = getattr(value, name, None)
+        except Exception:  # noqa: BLE001 - a foreign object's attribute may do anything
+            return None
+        if isinstance(inner, types.FunctionType | types.MethodType | functools.partial):
+            return inner
+    return None
+
+
+def _has_identity(value: object) -> bool:
+    kind = type(value)
+    return hasattr(kind, "__flowblob_key__") or hasattr(kind, "__flowblob_lazy__")
