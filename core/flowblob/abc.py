@@ -1,4 +1,4 @@
-"""The three contracts: Storage keeps bytes, Catalog keeps records, Serializer turns values into bytes.
+"""The three contracts: Storage keeps bytes, Catalog keeps records, Serializer makes bytes.
 
 All compare-and-swap lives in the Catalog, so a Storage needs only atomic, idempotent writes of
 names that are never used twice. The protocols that the two serve together stand in
@@ -191,8 +191,8 @@ class Commit:
     is_new: bool
 
 
-class PlacementLost(Exception):  # noqa: N818 - a step of the put protocol, never seen by callers
-    """TXN-B met a payload that a collector had condemned: place it again, with the spooled bytes."""
+class PlacementLost(Exception):  # a step of the put protocol, never seen by callers
+    """TXN-B met a payload that a collector had condemned: place it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,13 +384,19 @@ class Catalog(ABC):
         """Return the live versions of a key, newest first; no payload is read."""
 
     @abstractmethod
-    def blobs(self, *, prefix: str = "", limit: int | None = None, filters: Mapping[str, Any] | None = None) -> list[Blob]:
+    def blobs(
+        self,
+        *,
+        prefix: str = "",
+        limit: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> list[Blob]:
         """Return the newest version of every live key, by key.
 
         Args:
             prefix: Only keys that begin so.
             limit: At most so many.
-            filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, or `tags` (a dict).
+            filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
         """
 
     # changing -------------------------------------------------------
@@ -410,7 +416,13 @@ class Catalog(ABC):
 
     @abstractmethod
     def promote(
-        self, blob: Blob, alias: str, *, expect: int | None = None, immutable: bool = False, by: str = ""
+        self,
+        blob: Blob,
+        alias: str,
+        *,
+        expect: int | None = None,
+        immutable: bool = False,
+        by: str = "",
     ) -> Blob:
         """Move an alias to this version by compare-and-swap; return the blob as it is now.
 
@@ -438,12 +450,16 @@ class Catalog(ABC):
         """Write a batch of notes; uses are idempotent, hit counts add up."""
 
     @abstractmethod
-    def runs(self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None) -> list[Run]:
+    def runs(
+        self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> list[Run]:
         """Return runs, newest first, filtered by equality on the fields of Run."""
 
     @abstractmethod
-    def uses(self, *, blob_id: str = "", run: Mapping[str, Any] | None = None, role: str = "") -> list[Use]:
-        """Return the edges of one blob or of the runs that match, oldest first."""
+    def uses(
+        self, *, blob_id: str = "", run: Mapping[str, Any] | None = None, role: str = ""
+    ) -> list[Use]:
+        """Return the edges of one blob or of the runs that match."""
 
     @abstractmethod
     def parents(self, blob_id: str) -> list[Blob]:
@@ -460,8 +476,13 @@ class Catalog(ABC):
         """Return an entry with its blob and main payload in one look-up, expired or not."""
 
     @abstractmethod
-    def entries(self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None) -> list[CacheEntry]:
-        """Return entries, last updated first, filtered by equality on `name`, `run_id`, `task_run_id`, `blob_id`."""
+    def entries(
+        self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> list[CacheEntry]:
+        """Return entries, last updated first, filtered by equality.
+
+        Filters: `name`, `run_id`, `task_run_id`, `blob_id`.
+        """
 
     @abstractmethod
     def delete_entry(self, key: str) -> bool:
@@ -512,7 +533,7 @@ class Catalog(ABC):
 
     @abstractmethod
     def condemned(self, *, grace: timedelta, limit: int) -> list[Payload]:
-        """Condemn payloads without reference and live pin, older than grace; return all condemned."""
+        """Condemn what has no reference or live pin, and is old; return all condemned."""
 
     @abstractmethod
     def forget(self, generation: str) -> None:

@@ -114,7 +114,11 @@ class Explanation:
         lines = [self.headline]
         marks = {"same": "=", "changed": "~", "new": "+", "gone": "-"}
         for found in self.differences:
-            values = f"{found.before} -> {found.now}" if found.change == "changed" else found.now or found.before
+            values = (
+                f"{found.before} -> {found.now}"
+                if found.change == "changed"
+                else found.now or found.before
+            )
             lines.append(f"  {marks[found.change]} {found.kind} {found.name}  {values}".rstrip())
         return "\n".join(lines)
 
@@ -227,7 +231,7 @@ class Cache:
         )
 
     def explain_entry(self, entry: CacheEntry) -> Explanation:
-        """Say why a stored entry had to be computed when it was: against the nearest earlier one."""
+        """Say why a stored entry had to be computed: against the nearest earlier one."""
         nearest = self._nearest(entry.name, entry.ingredients, before=entry)
         return Explanation(
             name=entry.name,
@@ -241,7 +245,7 @@ class Cache:
     def _nearest(
         self, name: str, ingredients: tuple[Ingredient, ...], before: CacheEntry | None = None
     ) -> CacheEntry | None:
-        """Return the entry of the same function that shares most ingredients, the newest of equals."""
+        """Return the entry of this function that shares most ingredients, newest first."""
         mine: Mapping[str, str] = {found.name: found.digest for found in ingredients}
         candidates = [
             found
@@ -250,7 +254,10 @@ class Cache:
         ]
         return max(
             candidates,
-            key=lambda entry: (sum(mine.get(i.name) == i.digest for i in entry.ingredients), entry.updated_at),
+            key=lambda entry: (
+                sum(mine.get(i.name) == i.digest for i in entry.ingredients),
+                entry.updated_at,
+            ),
             default=None,
         )
 
@@ -260,7 +267,9 @@ def _compare(before: tuple[Ingredient, ...], now: tuple[Ingredient, ...]) -> tup
     told = []
     for found in now:
         other = earlier.pop(found.name, None)
-        change: Change = "new" if other is None else "same" if other.digest == found.digest else "changed"
+        change: Change = (
+            "new" if other is None else "same" if other.digest == found.digest else "changed"
+        )
         if not before:
             change = "new"
         told.append(

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from flowblob.cache import Explanation
 from flowblob.computation import CacheOptions, Computation, OnError, announced
@@ -60,7 +60,13 @@ class CachedCall:
     """
 
     def __init__(
-        self, function: Callable[..., Any], options: CacheOptions, *, name: str, store: StoreSource, recipe: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        options: CacheOptions,
+        *,
+        name: str,
+        store: StoreSource,
+        recipe: dict[str, Any],
     ) -> None:
         self.function = function
         self.options = options
@@ -119,7 +125,9 @@ class CachedCall:
             refresh=refresh,
         )
 
-    def output_key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run | None = None) -> str:
+    def output_key(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run | None = None
+    ) -> str:
         """Return the key under which a new result of this call becomes a version.
 
         Raises:
@@ -130,10 +138,16 @@ class CachedCall:
         told = announced.get()
         if told is not None and told[0] is self.function:
             return told[1]
-        return default_key(module_stem(self.function), self.function.__qualname__.replace(".<locals>", ""))
+        return default_key(
+            module_stem(self.function), self.function.__qualname__.replace(".<locals>", "")
+        )
 
-    def _from_template(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run | None) -> str:
-        fields: dict[str, Any] = {"flow": run.flow, "task": run.task, "run_id": run.run_id} if run else {}
+    def _from_template(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run | None
+    ) -> str:
+        fields: dict[str, Any] = (
+            {"flow": run.flow, "task": run.task, "run_id": run.run_id} if run else {}
+        )
         fields |= self.recipe.bind(args, dict(kwargs))
         try:
             return self.name.format_map({name: _Quoted(value) for name, value in fields.items()})
@@ -145,7 +159,7 @@ class CachedCall:
 
 
 class _Quoted:
-    """An argument inside a name template: formatted, then made safe; its attributes are out of reach."""
+    """An argument inside a name template: formatted, then made safe; no attributes."""
 
     __slots__ = ("_value",)
 
@@ -157,7 +171,7 @@ class _Quoted:
 
 
 def module_stem(function: Callable[..., Any]) -> str:
-    """Return the file name without suffix where the function stands: equal for `__main__` and an import."""
+    """Return the stem of the function's file: the same for `__main__` and an import."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     stem = Path(code.co_filename).stem if code is not None else ""
     return stem if stem and not stem.startswith("<") else function.__module__.rpartition(".")[2]
@@ -255,7 +269,9 @@ def cached(
         'hit'
     """
     if version is not None and not name:
-        raise InvalidInputError("version= replaces the code and therefore requires name=", hint="Give name='features'")
+        raise InvalidInputError(
+            "version= replaces the code and therefore requires name=", hint="Give name='features'"
+        )
     options = CacheOptions(
         ttl=parse_duration(ttl, what="ttl"),
         kind=kind,
@@ -285,7 +301,9 @@ def cached(
 
 def _refuse(function: Any) -> None:
     if isinstance(function, staticmethod | classmethod):
-        raise InvalidInputError("@cached stands below @staticmethod and @classmethod", hint="Swap the two lines")
+        raise InvalidInputError(
+            "@cached stands below @staticmethod and @classmethod", hint="Swap the two lines"
+        )
     if not callable(function) or isinstance(function, type):
         raise InvalidInputError(f"@cached takes a function, not {type(function).__name__}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -298,23 +316,28 @@ def _refuse(function: Any) -> None:
 def _wrap(call: CachedCall) -> Any:
     function = call.function
     wrapper: Any
+    refresh: Any
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await _run_async(call, args, kwargs)
 
-        async def refresh(*args: Any, **kwargs: Any) -> Any:
+        async def refresh_async(*args: Any, **kwargs: Any) -> Any:
             return await _run_async(call, args, kwargs, refresh=True)
 
+        wrapper, refresh = call_async, refresh_async
     else:
 
         @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def call_now(*args: Any, **kwargs: Any) -> Any:
             return call.computation(args, kwargs).run(lambda: function(*args, **kwargs))
 
-        def refresh(*args: Any, **kwargs: Any) -> Any:
-            return call.computation(args, kwargs, refresh=True).run(lambda: function(*args, **kwargs))
+        def refresh_now(*args: Any, **kwargs: Any) -> Any:
+            steps = call.computation(args, kwargs, refresh=True)
+            return steps.run(lambda: function(*args, **kwargs))
+
+        wrapper, refresh = call_now, refresh_now
 
     def explain(*args: Any, **kwargs: Any) -> Explanation:
         return call.store.cache.explain(call.key(args, kwargs))
@@ -326,10 +349,12 @@ def _wrap(call: CachedCall) -> Any:
     wrapper.refresh = refresh
     wrapper.explain = explain
     wrapper.key = key
-    return cast("Any", wrapper)
+    return wrapper
 
 
-async def _run_async(call: CachedCall, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, refresh: bool = False) -> Any:
+async def _run_async(
+    call: CachedCall, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, refresh: bool = False
+) -> Any:
     """The same steps; those that wait for the store or another caller leave the event loop free."""
     import asyncio
 

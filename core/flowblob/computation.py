@@ -30,7 +30,17 @@ from flowblob.errors import (
 from flowblob.heartbeat import Heartbeat
 from flowblob.journal import best_effort
 from flowblob.lazy import Lazy
-from flowblob.model import Blob, CacheEntry, CacheKey, Read, Reservation, Run, TagValue, new_id, utc_now
+from flowblob.model import (
+    Blob,
+    CacheEntry,
+    CacheKey,
+    Read,
+    Reservation,
+    Run,
+    TagValue,
+    new_id,
+    utc_now,
+)
 from flowblob.objects import PutRequest
 
 if TYPE_CHECKING:
@@ -151,11 +161,11 @@ class Computation:
 
     def lookup(self) -> Hit | None:
         """Return the stored result if it may be served; records the use and counts the hit."""
-        if self._mode == "off":
-            return None
-        with self._tolerant("looking up"):
-            return self._serve(self._store.cache.lookup(self._key))
-        return None
+        hit = None
+        if self._mode != "off":
+            with self._tolerant("looking up"):
+                hit = self._serve(self._store.cache.lookup(self._key))
+        return hit
 
     def begin(self, *, wait: timedelta | None = None) -> Hit | None:
         """Take the reservation, or return the result that another holder made meanwhile.
@@ -166,26 +176,33 @@ class Computation:
         Raises:
             ReservationHeldError: Another holder computes still, after `wait`.
         """
-        if not (self._keeps and self._options.single_flight):
-            return None
-        with self._tolerant("reserving"):
-            return self._acquire(wait)
-        return None
+        hit = None
+        if self._keeps and self._options.single_flight:
+            with self._tolerant("reserving"):
+                hit = self._acquire(wait)
+        return hit
 
-    def commit(self, value: Any, *, cost: timedelta, read: tuple[Read, ...] = (), metadata: Mapping[str, Any] | None = None) -> Hit | None:
+    def commit(
+        self,
+        value: Any,
+        *,
+        cost: timedelta,
+        read: tuple[Read, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Hit | None:
         """Store the result and its entry in one transaction; None where nothing could be stored.
 
         Returns:
             What the cache now holds: this result, or the winner's where the reservation was lost.
         """
+        hit = None
         try:
-            if not self._keeps:
-                return None
-            with self._tolerant("storing the result of"):
-                return self._put(value, cost, read, metadata or {})
-            return None
+            if self._keeps:
+                with self._tolerant("storing the result of"):
+                    hit = self._put(value, cost, read, metadata or {})
         finally:
             self.abort()
+        return hit
 
     def abort(self) -> None:
         """Give the reservation back; idempotent."""
@@ -220,8 +237,12 @@ class Computation:
         if logger.isEnabledFor(logging.INFO):
             logger.info(
                 "miss %s: %s; stored %s %s (%s)",
-                self._key.name, self._why, hit.blob.ref, show_size(hit.blob.size), show_seconds(seconds),
-            )  # fmt: skip
+                self._key.name,
+                self._why,
+                hit.blob.ref,
+                show_size(hit.blob.size),
+                show_seconds(seconds),
+            )
         return hit.value
 
     def run(self, compute: Callable[[], Any]) -> Any:
@@ -264,21 +285,27 @@ class Computation:
         except UnavailableError:
             raise
         except FlowblobError as error:
-            logger.warning("%s: the stored result cannot be loaded here, and is kept: %s", self._key.name, error)
+            logger.warning(
+                "%s: the stored result cannot be loaded here, and is kept: %s",
+                self._key.name,
+                error,
+            )
             self._keeps = False
             return None
         self._count(found.entry)
         return Hit(value, found.entry)
 
     def _value(self, found: Lookup) -> Any:
-        assert found.entry is not None  # noqa: S101 - a hit has an entry
+        assert found.entry is not None
         if self._options.lazy:
             return Lazy(self._store, found.entry.blob)
         return self._store.objects.load(Record(found.entry.blob, found.payload))
 
     def _count(self, entry: CacheEntry) -> None:
         run = self._run or self._store.current_run()
-        self._store.note(Note(utc_now(), run=run, blob_id=entry.blob.id, role="cache_hit", entry=entry.key))
+        self._store.note(
+            Note(utc_now(), run=run, blob_id=entry.blob.id, role="cache_hit", entry=entry.key)
+        )
         outer = reads.get()
         if outer is not None:
             outer.extend(entry.reads)
@@ -347,7 +374,9 @@ class Computation:
 
     # ------------------------------------------------------------ storing
 
-    def _put(self, value: Any, cost: timedelta, read: tuple[Read, ...], metadata: Mapping[str, Any]) -> Hit | None:
+    def _put(
+        self, value: Any, cost: timedelta, read: tuple[Read, ...], metadata: Mapping[str, Any]
+    ) -> Hit | None:
         options = self._options
         entry = EntryDraft(
             key=self._key,
@@ -376,7 +405,15 @@ class Computation:
         self._reservation = None  # TXN-B released it
         now = utc_now()
         made = CacheEntry(
-            self._key.digest, self._key.name, 0, commit.blob, now, now, cost=cost, run=request.run, reads=read
+            self._key.digest,
+            self._key.name,
+            0,
+            commit.blob,
+            now,
+            now,
+            cost=cost,
+            run=request.run,
+            reads=read,
         )
         return Hit(Lazy(self._store, commit.blob) if options.lazy else value, made)
 
@@ -395,7 +432,7 @@ class Computation:
 
 
 def _digest(value: Any) -> str:
-    """Hash the value now that it is in memory, so that a lazy reader never has to fetch it for that."""
+    """Hash the value now that it is in memory: a lazy reader never fetches it for that."""
     from flowblob.keys import value_digest
 
     try:
@@ -420,8 +457,8 @@ def show_size(size: float) -> str:
     """Return a size for people, in binary units: `12.0 MiB`."""
     if size < 1024:
         return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        size /= 1024
-        if size < 1024:
-            break
+    units = iter(("KiB", "MiB", "GiB", "TiB"))
+    unit = "B"
+    while size >= 1024 and (larger := next(units, "")):
+        size, unit = size / 1024, larger
     return f"{size:.1f} {unit}"

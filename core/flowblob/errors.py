@@ -25,7 +25,7 @@ FlowblobError                       code            what a handler does
 ```
 
 Every class has a `code`: a stable word for CLI, REST and logs. Codes are only ever added.
-A message says what happened, to which reference, and what to do next; `hint` holds the last part alone.
+A message says what happened, to which reference, and what to do next; `hint` is the last part.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class FlowblobError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__.copy()))
 
 
-def _rebuild(cls: type[FlowblobError], args: tuple[object, ...], state: dict[str, object]) -> FlowblobError:
+def _rebuild(
+    cls: type[FlowblobError], args: tuple[object, ...], state: dict[str, object]
+) -> FlowblobError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -93,7 +95,9 @@ class ReservationHeldError(ConflictError):
 
     code = "reservation_held"
 
-    def __init__(self, message: str, *, holder: str = "", remaining: timedelta = timedelta(), hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, holder: str = "", remaining: timedelta = timedelta(), hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.holder = holder
         self.remaining = remaining

@@ -25,8 +25,8 @@ INTERVAL = timedelta(milliseconds=100)
 _FULL = 10_000
 
 
-class best_effort:  # noqa: N801 - read as a statement: `with best_effort("linking"):`
-    """Log what fails inside instead of raising it.
+class best_effort:
+    """Log what fails inside instead of raising it: `with best_effort("Linking a read"):`.
 
     Linking, hit counting and previews must never fail a task. This is the one place that may
     swallow an error; KeyboardInterrupt and SystemExit pass.
@@ -43,10 +43,17 @@ class best_effort:  # noqa: N801 - read as a statement: `with best_effort("linki
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
         if kind is None or not issubclass(kind, Exception):
             return False
-        logger.warning("%s failed: %s", self._what, error, exc_info=logger.isEnabledFor(logging.DEBUG))
+        logger.warning(
+            "%s failed: %s", self._what, error, exc_info=logger.isEnabledFor(logging.DEBUG)
+        )
         return True
 
 
@@ -58,7 +65,9 @@ class Journal:
         interval: How long a note may wait.
     """
 
-    def __init__(self, write: Callable[[list[Note]], None], *, interval: timedelta = INTERVAL) -> None:
+    def __init__(
+        self, write: Callable[[list[Note]], None], *, interval: timedelta = INTERVAL
+    ) -> None:
         self._write = write
         self._interval = interval.total_seconds()
         self._notes: deque[Note] = deque()
@@ -101,7 +110,7 @@ class Journal:
         self._process = 0
 
     def _start(self) -> None:
-        """Begin anew in this process: after a fork, the parent's notes are the parent's to write."""
+        """Begin anew in this process: after a fork, the parent writes its own notes."""
         self._process = os.getpid()
         self._notes = deque()
         self._wake = threading.Event()
@@ -109,7 +118,10 @@ class Journal:
         self._closed = False
         journal = weakref.ref(self)
         self._thread = threading.Thread(
-            target=_work, args=(journal, self._wake, self._interval), name="flowblob-journal", daemon=True
+            target=_work,
+            args=(journal, self._wake, self._interval),
+            name="flowblob-journal",
+            daemon=True,
         )
         self._thread.start()
         atexit.register(_flush, journal)
@@ -131,7 +143,7 @@ def _work(reference: weakref.ref[Journal], wake: threading.Event, interval: floa
         pause.wait(interval)  # gathers a batch
         wake.clear()
         journal = reference()
-        if journal is None or journal._closed:  # noqa: SLF001 - the journal's own thread
+        if journal is None or journal._closed:
             return
         journal.flush()
         del journal

@@ -45,7 +45,12 @@ class Labels:
         return self.catalog.tag(self.resolve(ref).id, change, by=_actor())
 
     def promote(
-        self, ref: str | Ref | Blob, alias: str, *, expect: int | None = None, immutable: bool = False
+        self,
+        ref: str | Ref | Blob,
+        alias: str,
+        *,
+        expect: int | None = None,
+        immutable: bool = False,
     ) -> Blob:
         """Move an alias to a version, by compare-and-swap.
 
@@ -67,7 +72,11 @@ class Labels:
             ('prod',)
         """
         return self.catalog.promote(
-            self.resolve(ref), validate_alias(alias), expect=expect, immutable=immutable, by=_actor()
+            self.resolve(ref),
+            validate_alias(alias),
+            expect=expect,
+            immutable=immutable,
+            by=_actor(),
         )
 
     def unalias(self, key: str, alias: str) -> None:

@@ -128,6 +128,6 @@ class Lazy:
 
 def _restore(store_id: str, key: str, incarnation: str, version: int, digest: str) -> Lazy:
     lazy = Lazy.__new__(Lazy)
-    lazy._loader, lazy._blob = None, None  # noqa: SLF001 - building our own instance
-    lazy._pin = (store_id, key, incarnation, version, digest)  # noqa: SLF001
+    lazy._loader, lazy._blob = None, None
+    lazy._pin = (store_id, key, incarnation, version, digest)
     return lazy

@@ -69,7 +69,8 @@ class Lineage:
             lines.append(f'  {names[node]}["{_label(blob.ref)}"]{focus}')
         lines += [f'  {names[node]}(["{_label(_title(run))}"])' for node, run in self.runs.items()]
         lines += [
-            f"  {names[e.source]} {'-.->' if e.role == 'cache_hit' else '-->'} {names[e.target]}" for e in self.edges
+            f"  {names[e.source]} {'-.->' if e.role == 'cache_hit' else '-->'} {names[e.target]}"
+            for e in self.edges
         ]
         return "\n".join(lines)
 
@@ -77,7 +78,9 @@ class Lineage:
         """Return two trees for a terminal: what it came from, and what used it."""
         lines = [self.focus.ref]
         for heading, step in (("came from", self._into), ("was used by", self._out_of)):
-            tree = list(self._branches(f"blob:{self.focus.id}", step, "  ", {f"blob:{self.focus.id}"}))
+            tree = list(
+                self._branches(f"blob:{self.focus.id}", step, "  ", {f"blob:{self.focus.id}"})
+            )
             if tree:
                 lines += [f"{heading}:", *tree]
         return "\n".join(lines)
@@ -89,7 +92,11 @@ class Lineage:
         return ((edge.target, edge.role) for edge in self.edges if edge.source == node)
 
     def _branches(
-        self, node: str, step: Callable[[str], Iterable[tuple[str, str]]], indent: str, seen: set[str]
+        self,
+        node: str,
+        step: Callable[[str], Iterable[tuple[str, str]]],
+        indent: str,
+        seen: set[str],
     ) -> Iterable[str]:
         for other, role in step(node):
             name = self.blobs[other].ref if other in self.blobs else _title(self.runs[other])

@@ -35,7 +35,7 @@ class Links:
 
         Args:
             limit: At most so many.
-            **filters: Equality on `system`, `flow`, `run_id`, `task`, `task_run_id`, `attempt`, `map_index`.
+            **filters: Equality on the fields of Run: `system`, `flow`, `run_id`, `task` and others.
         """
         self.flush()
         return self.catalog.runs(filters=filters, limit=limit)
@@ -50,7 +50,11 @@ class Links:
         self.flush()
         if isinstance(run, Run):
             system, task_run_id, attempt = run.identity
-            which: dict[str, Any] = {"system": system, "task_run_id": task_run_id, "attempt": attempt}
+            which: dict[str, Any] = {
+                "system": system,
+                "task_run_id": task_run_id,
+                "attempt": attempt,
+            }
             found = self.catalog.uses(run=which, role=role)
         else:
             found = self.catalog.uses(run={"run_id": run}, role=role) or self.catalog.uses(

@@ -57,7 +57,7 @@ def validate_key(key: object) -> str:
             f"Invalid key {shown}: {problem}",
             hint="A key looks like 'models/churn': segments of text between single slashes",
         )
-    assert isinstance(key, str)  # noqa: S101 - narrows the type for mypy
+    assert isinstance(key, str)
     return key
 
 
@@ -75,8 +75,14 @@ def _key_problem(key: object) -> str:
             return "it holds a lone surrogate, which UTF-8 cannot carry"
         if not unicodedata.is_normalized("NFC", key):
             return "it is not in Unicode form NFC; normalise it where the name is made"
-    if size > KEY_BYTES:
-        return f"it has {size:,} bytes, the limit is {KEY_BYTES:,}"
+    return (
+        f"it has {size:,} bytes, the limit is {KEY_BYTES:,}"
+        if size > KEY_BYTES
+        else _form_problem(key)
+    )
+
+
+def _form_problem(key: str) -> str:
     if found := _CONTROL.search(key):
         return f"{found[0]!r} is not allowed"
     if key.startswith(("id:", "sha256:")):
@@ -107,7 +113,11 @@ def quote_segment(text: str) -> str:
         return {"": "%", ".": "%2E", "..": "%2E%2E"}[quoted]
     if quoted != quoted.strip():
         head, tail = quoted[0], quoted[-1]
-        quoted = (quote(head) if head.isspace() else head) + quoted[1:-1] + (quote(tail) if tail.isspace() else tail)
+        quoted = (
+            (quote(head) if head.isspace() else head)
+            + quoted[1:-1]
+            + (quote(tail) if tail.isspace() else tail)
+        )
     return quoted
 
 
@@ -118,10 +128,13 @@ def _has_surrogate(text: str) -> bool:
 def validate_alias(alias: object) -> str:
     """Return the alias, or refuse it: never all digits, never `latest`, no `@`, `/` or `:`."""
     if not isinstance(alias, str) or _key_problem(alias) or "/" in alias or ":" in alias:
-        raise InvalidInputError(f"Invalid alias {alias!r}", hint="An alias is one word such as 'prod'")
+        raise InvalidInputError(
+            f"Invalid alias {alias!r}", hint="An alias is one word such as 'prod'"
+        )
     if alias == LATEST or alias.isdigit():
         raise InvalidInputError(
-            f"Invalid alias {alias!r}: it would read as a version", hint="Choose a word such as 'prod'"
+            f"Invalid alias {alias!r}: it would read as a version",
+            hint="Choose a word such as 'prod'",
         )
     return alias
 
@@ -131,31 +144,45 @@ def validate_tags(tags: Mapping[str, TagValue]) -> dict[str, TagValue]:
     for name, value in tags.items():
         if not isinstance(name, str) or not name or _has_surrogate(name) or "\x00" in name:
             raise InvalidInputError(f"Invalid tag name {name!r}", hint="A tag name is text")
-        if type(value) not in (str, int, float, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        if type(value) not in (str, int, float, bool) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
             raise InvalidInputError(
                 f"Tag {name!r} has the value {value!r} of type {type(value).__name__}",
-                hint="A tag value is str, int, finite float or bool; put anything else into metadata",
+                hint="A tag value is str, int, finite float or bool; else use metadata",
             )
         if isinstance(value, str) and _has_surrogate(value):
-            raise InvalidInputError(f"Tag {name!r} holds a lone surrogate", hint="Give text that UTF-8 can carry")
+            raise InvalidInputError(
+                f"Tag {name!r} holds a lone surrogate", hint="Give text that UTF-8 can carry"
+            )
     return dict(tags)
 
 
 def validate_metadata(metadata: Mapping[str, Any], *, what: str = "metadata") -> str:
     """Return the JSON text of the metadata, or refuse what JSON would not give back exactly."""
     try:
-        text = json.dumps(metadata if isinstance(metadata, dict) else dict(metadata), allow_nan=False, ensure_ascii=False)
+        text = json.dumps(
+            metadata if isinstance(metadata, dict) else dict(metadata),
+            allow_nan=False,
+            ensure_ascii=False,
+        )
         text.encode()
-        same = _same_json(json.loads(text), metadata if isinstance(metadata, dict) else dict(metadata))
+        same = _same_json(
+            json.loads(text), metadata if isinstance(metadata, dict) else dict(metadata)
+        )
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"The {what} is not JSON: {error}", hint="Use dicts, lists, text, numbers") from error
+        raise InvalidInputError(
+            f"The {what} is not JSON: {error}", hint="Use dicts, lists, text, numbers"
+        ) from error
     if not same:
         raise InvalidInputError(
             f"JSON would not give this {what} back as it is (tuples, non-text keys, subclasses)",
             hint="Use plain dicts with text keys, lists, text, numbers, booleans and None",
         )
     if len(text) > METADATA_BYTES:
-        raise InvalidInputError(f"The {what} has {len(text):,} bytes, the limit is {METADATA_BYTES:,}")
+        raise InvalidInputError(
+            f"The {what} has {len(text):,} bytes, the limit is {METADATA_BYTES:,}"
+        )
     return text
 
 
@@ -169,7 +196,9 @@ def _same_json(read: Any, given: Any) -> bool:
     return bool(read == given)
 
 
-def parse_duration(value: timedelta | str | float | None, *, what: str = "duration") -> timedelta | None:
+def parse_duration(
+    value: timedelta | str | float | None, *, what: str = "duration"
+) -> timedelta | None:
     """Return a duration from a timedelta, seconds, or text such as `"7d"`, `"90s"`, `"1.5h"`.
 
     Raises:
@@ -186,7 +215,9 @@ def parse_duration(value: timedelta | str | float | None, *, what: str = "durati
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         result = timedelta(seconds=value)
     else:
-        raise InvalidInputError(f"Invalid {what} {value!r}", hint="Write '30s', '15m', '12h', '7d' or a timedelta")
+        raise InvalidInputError(
+            f"Invalid {what} {value!r}", hint="Write '30s', '15m', '12h', '7d' or a timedelta"
+        )
     if result is not None and result <= timedelta():
         raise InvalidInputError(f"The {what} {value!r} is not positive")
     return result
@@ -207,7 +238,9 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A reference to one version: `key`, `key@3`, `key@prod`, `key@sha256:…`, `id:<uuid>`, `sha256:…`.
+    """A reference to one version.
+
+    Its forms: `key`, `key@3`, `key@prod`, `key@sha256:…`, `id:<uuid>`, `sha256:…`.
 
     Attributes:
         key: The key, empty for the two forms that name none.
@@ -242,13 +275,19 @@ class Ref:
         if isinstance(text, Blob):
             return cls(id=text.id)
         if not isinstance(text, str):
-            raise InvalidInputError(f"A reference is text, not {type(text).__name__}", hint="Write 'key' or 'key@3'")
+            raise InvalidInputError(
+                f"A reference is text, not {type(text).__name__}", hint="Write 'key' or 'key@3'"
+            )
         if text.startswith("id:"):
             if not _UUID.match(text[3:]):
                 raise InvalidInputError(f"Invalid reference {text!r}: no uuid follows 'id:'")
             return cls(id=text[3:])
         if text.startswith("sha256:"):
             return cls(digest=validate_digest(text))
+        return cls._of_key(text)
+
+    @classmethod
+    def _of_key(cls, text: str) -> Ref:
         key, at, rest = text.partition("@")
         validate_key(key)
         if not at or rest == LATEST:
@@ -257,7 +296,9 @@ class Ref:
             return cls(key, digest=validate_digest(rest))
         if rest.isascii() and rest.isdigit():
             if len(rest) > 18 or (rest != "0" and rest.startswith("0")):
-                raise InvalidInputError(f"Invalid version {rest!r} in {text[:80]!r}", hint="Write 'key@3'")
+                raise InvalidInputError(
+                    f"Invalid version {rest!r} in {text[:80]!r}", hint="Write 'key@3'"
+                )
             return cls(key, version=int(rest))
         return cls(key, alias=validate_alias(rest))
 
@@ -279,7 +320,8 @@ def validate_digest(text: str) -> str:
     """Return the digest, or refuse what is not `sha256:<64 hex digits>`."""
     if not _DIGEST.match(text):
         raise InvalidInputError(
-            f"Invalid digest {text[:80]!r}", hint="A digest is 'sha256:' and 64 hexadecimal digits in lower case"
+            f"Invalid digest {text[:80]!r}",
+            hint="A digest is 'sha256:' and 64 hexadecimal digits in lower case",
         )
     return text
 
@@ -321,7 +363,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.system not in ("prefect", "airflow", "python"):
-            raise InvalidInputError(f"Unknown system {self.system!r}", hint="Use 'prefect', 'airflow' or 'python'")
+            raise InvalidInputError(
+                f"Unknown system {self.system!r}", hint="Use 'prefect', 'airflow' or 'python'"
+            )
         if not self.run_id:
             raise InvalidInputError("A Run needs a run_id")
         if not self.task_run_id:

@@ -88,11 +88,18 @@ class Objects:
     def put(self, key: str | None, value: Any, request: PutRequest) -> Commit:
         """Store a value; everything that can be refused is refused before any I/O."""
         key = validate_key(f"objects/{new_id()}" if key is None else key)
-        chosen = serializers.by_name(request.serializer) if request.serializer else serializers.for_value(value)
+        chosen = (
+            serializers.by_name(request.serializer)
+            if request.serializer
+            else serializers.for_value(value)
+        )
         draft = self._draft(key, value, chosen, request)
         with ExitStack() as stack:
             intake = Intake(
-                self.storage, stack, inline_limit=self.settings.inline_limit, progress=request.progress
+                self.storage,
+                stack,
+                inline_limit=self.settings.inline_limit,
+                progress=request.progress,
             )
             chosen.dump(value, intake)
             return self._commit(draft, intake, request)
@@ -104,25 +111,39 @@ class Objects:
         draft = self._draft(validate_key(key), None, chosen, request, filename=name)
         with ExitStack() as stack:
             intake = Intake(
-                self.storage, stack, inline_limit=self.settings.inline_limit, progress=request.progress
+                self.storage,
+                stack,
+                inline_limit=self.settings.inline_limit,
+                progress=request.progress,
             )
             intake.copy(source)
             return self._commit(draft, intake, request)
 
     def _commit(self, draft: Draft, intake: Intake, request: PutRequest) -> Commit:
         put = Put(
-            self.catalog, self.storage, inline=request.inline, inline_limit=self.settings.inline_limit
+            self.catalog,
+            self.storage,
+            inline=request.inline,
+            inline_limit=self.settings.inline_limit,
         )
         return put.run(draft, intake.finish())
 
     def _draft(
         self, key: str, value: Any, chosen: Serializer, request: PutRequest, *, filename: str = ""
     ) -> Draft:
-        filename = request.filename or filename or getattr(value, "name", "") if _is_file(chosen) else request.filename
+        filename = (
+            request.filename or filename or getattr(value, "name", "")
+            if _is_file(chosen)
+            else request.filename
+        )
         if request.expect_version is not None and (
-            isinstance(request.expect_version, bool) or not isinstance(request.expect_version, int) or request.expect_version < 0
+            isinstance(request.expect_version, bool)
+            or not isinstance(request.expect_version, int)
+            or request.expect_version < 0
         ):
-            raise InvalidInputError(f"expect_version is a version number, not {request.expect_version!r}")
+            raise InvalidInputError(
+                f"expect_version is a version number, not {request.expect_version!r}"
+            )
         return Draft(
             op=new_id(),
             key=key,
@@ -168,7 +189,8 @@ class Objects:
         if ref.digest:
             what = f"version with the digest {ref.digest}"
         return NotFoundError(
-            f"{ref.key!r} has no {what}", hint=f"Its newest version is {head.blob.version}; see 'flowblob log {ref.key}'"
+            f"{ref.key!r} has no {what}",
+            hint=f"Its newest version is {head.blob.version}; see 'flowblob log {ref.key}'",
         )
 
     def reader(self, record: Record) -> PayloadReader:
@@ -188,7 +210,9 @@ class Objects:
 
         return self._reader(payload, blob.ref, part, filename=blob.filename)
 
-    def _reader(self, payload: Payload, what: str, part: Any, *, filename: str = "") -> PayloadReader:
+    def _reader(
+        self, payload: Payload, what: str, part: Any, *, filename: str = ""
+    ) -> PayloadReader:
         return PayloadReader(
             payload, self.storage, self.verifier, what=what, filename=filename, parts=part
         )
@@ -223,7 +247,7 @@ class Objects:
         facts = folder.stat()
         if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & stat.S_IWOTH:
             raise PayloadUnsafeError(
-                f"{blob.ref} is a pickle in {folder}, where others can write; loading it could run their code",
+                f"{blob.ref} is a pickle in {folder}, where others can write: their code could run",
                 hint=f"chmod 700 {folder}, if you trust what is in it",
             )
         self._is_trusted = True
@@ -243,7 +267,9 @@ def _media_type(chosen: Serializer, filename: str) -> str:
 
 def _text(text: str, what: str) -> str:
     if not isinstance(text, str) or len(text) > _TEXT_LIMIT or "\x00" in text:
-        raise InvalidInputError(f"Invalid {what} {text!r}", hint=f"Text of at most {_TEXT_LIMIT} characters")
+        raise InvalidInputError(
+            f"Invalid {what} {text!r}", hint=f"Text of at most {_TEXT_LIMIT} characters"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -254,7 +280,9 @@ def _text(text: str, what: str) -> str:
 def _partitions(partitions: Mapping[str, str] | None) -> dict[str, str]:
     for name, value in (partitions or {}).items():
         if not isinstance(name, str) or not name or not isinstance(value, str):
-            raise InvalidInputError(f"Invalid partition {name!r}: {value!r}", hint="Partitions map text to text")
+            raise InvalidInputError(
+                f"Invalid partition {name!r}: {value!r}", hint="Partitions map text to text"
+            )
         _text(name, "partition name")
         _text(value, "partition value")
     return dict(partitions or {})

@@ -46,7 +46,9 @@ class Spool:
     Use it as a context manager; leaving it removes the temporary file.
     """
 
-    def __init__(self, storage: Storage, *, progress: Progress | None = None, memory: int = MEMORY) -> None:
+    def __init__(
+        self, storage: Storage, *, progress: Progress | None = None, memory: int = MEMORY
+    ) -> None:
         self._storage = storage
         self._progress = progress
         self._memory = memory
@@ -68,7 +70,7 @@ class Spool:
         return self._size
 
     def write(self, data: Any, /) -> int:
-        """Take any bytes-like object; a large one is not copied and must not change until `finish`."""
+        """Take any bytes-like object; a large one is not copied and must not change meanwhile."""
         view = memoryview(data)
         if view.format != "B" or view.ndim != 1 or not view.c_contiguous:
             view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
@@ -108,7 +110,9 @@ class Spool:
                 raise
             raise InvalidInputError(f"Cannot read {path}: {error.strerror}") from error
         if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-            raise InvalidInputError(f"{path} changed while it was read", hint="Store it again when nobody writes to it")
+            raise InvalidInputError(
+                f"{path} changed while it was read", hint="Store it again when nobody writes to it"
+            )
 
     def _copy_descriptor(self, source: Any, size: int) -> None:
         if size <= self._memory:
@@ -153,7 +157,9 @@ class _HashedFile:
     def __init__(self, storage: Storage) -> None:
         self.path = storage.spool_folder() / uuid.uuid4().hex
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
         except OSError as error:
             raise _storage_error(error, storage.url) from error
         self._position = 0
@@ -202,7 +208,9 @@ class _HashedFile:
         os.close(self._descriptor)
         self._descriptor = -1
         if self._failure is not None:
-            raise StorageUnavailableError(f"Could not read back {self.path}: {self._failure}") from self._failure
+            raise StorageUnavailableError(
+                f"Could not read back {self.path}: {self._failure}"
+            ) from self._failure
         return "sha256:" + self._sha256.hexdigest(), self._xxh3.hexdigest()
 
     def close(self) -> None:
@@ -225,7 +233,7 @@ class _HashedFile:
                 else:
                     self._xxh3.update(block)
                     self._sha256.update(block)
-            except BaseException as error:  # noqa: BLE001 - handed to the writing thread, which raises it
+            except Exception as error:  # noqa: BLE001 - the writing thread raises it
                 self._failure = error
 
     def _hash_range(self, buffer: memoryview, start: int, length: int) -> None:
@@ -304,7 +312,9 @@ def checksum_of(descriptor: int, size: int) -> str:
         return str(hasher.hexdigest())
     for start in range(0, size, WINDOW):
         length = min(WINDOW, size - start)
-        with mmap.mmap(descriptor, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, offset=start) as window:
+        with mmap.mmap(
+            descriptor, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, offset=start
+        ) as window:
             hasher.update(window)
     return str(hasher.hexdigest())
 
@@ -321,4 +331,6 @@ def map_file(descriptor: int, size: int) -> memoryview:
     """Return a private, writable view of a whole file; writing to it never reaches the file."""
     if not size:
         return memoryview(bytearray())
-    return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+    return memoryview(
+        mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    )

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from flowblob.abc import Payload, Storage
 from flowblob.errors import (
     InvalidInputError,
+    PayloadCorruptError,
     PayloadMissingError,
     StorageUnavailableError,
 )
@@ -101,18 +102,13 @@ class PayloadReader:
         return self._parts(name)
 
     def checkout(self, filename: str) -> Path:
-        """Return a verified read-only copy, shared by all readers of these bytes on this machine."""
+        """Return a verified read-only copy, shared by all readers of these bytes here."""
         if filename in ("", ".", "..") or "/" in filename or "\x00" in filename:
             raise InvalidInputError(f"{filename!r} is no file name")
         target = self.folder(self._payload.digest.removeprefix("sha256:")) / filename
         if not self._is_intact(target):
             self.copy_to(target, mode=0o444)
         return target
-
-    def folder(self, name: str) -> Path:
-        folder = self.checkout_folder / name
-        folder.mkdir(exist_ok=True, mode=0o700)
-        return folder
 
     def folder(self, name: str) -> Path:
         """Return the private folder of this name, shared by all processes of this user."""
@@ -126,9 +122,11 @@ class PayloadReader:
         except OSError:
             return False
         try:
-            self._verifier.check_file(descriptor, self._payload.checksum, self._payload.size, str(path))
-        except Exception:  # noqa: BLE001 - a copy that somebody changed is made anew, whatever is wrong with it
-            return False
+            self._verifier.check_file(
+                descriptor, self._payload.checksum, self._payload.size, str(path)
+            )
+        except (PayloadCorruptError, OSError):
+            return False  # somebody changed the copy: it is made anew
         finally:
             os.close(descriptor)
         return True
@@ -147,7 +145,8 @@ class PayloadReader:
                         progress(len(block))
         except OSError as error:
             raise StorageUnavailableError(
-                f"Cannot write {target}: {error.strerror or error}", hint="Check the folder, space and permissions"
+                f"Cannot write {target}: {error.strerror or error}",
+                hint="Check the folder, space and permissions",
             ) from error
 
     def _open_file(self) -> int | None:
@@ -159,12 +158,17 @@ class PayloadReader:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise PayloadMissingError(
-                f"The payload of {self._what} is gone: {path}", hint="Store the value again to heal it"
+                f"The payload of {self._what} is gone: {path}",
+                hint="Store the value again to heal it",
             ) from error
         except OSError as error:
-            raise StorageUnavailableError(f"Cannot read {path}: {error.strerror or error}") from error
+            raise StorageUnavailableError(
+                f"Cannot read {path}: {error.strerror or error}"
+            ) from error
         try:
-            self._verifier.check_file(descriptor, self._payload.checksum, self._payload.size, self._what)
+            self._verifier.check_file(
+                descriptor, self._payload.checksum, self._payload.size, self._what
+            )
         except BaseException:
             os.close(descriptor)
             raise

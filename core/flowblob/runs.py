@@ -36,13 +36,12 @@ def current() -> Run | None:
     """
     if (opened := _current.get()) is not None:
         return opened
-    found: Run | None = None
+    told: Run | None = None
     with best_effort("Finding the current run"):
-        for provider in _providers():
-            if (found := provider()) is not None:
-                return found
-        found = _from_environment()
-    return found
+        told = next(filter(None, (provider() for provider in _providers())), None)
+        if told is None:
+            told = _from_environment()
+    return told
 
 
 @contextmanager
@@ -120,7 +119,7 @@ def _providers() -> Iterator[Callable[[], Run | None]]:
 
 
 def _from_environment() -> Run | None:
-    """Read `FLOWBLOB_RUN_SYSTEM`, `_FLOW`, `_ID`, `_TASK`, `_TASK_RUN_ID`, `_ATTEMPT`, `_MAP_INDEX`, `_URL`."""
+    """Read `FLOWBLOB_RUN_ID` and beside it `_SYSTEM`, `_FLOW`, `_TASK` and the other fields."""
     run_id = os.environ.get(f"{_ENVIRONMENT}ID")
     if not run_id:
         return None

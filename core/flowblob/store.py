@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowblob.abc import Catalog, EntryDraft, Storage
 
 _NOTHING: Any = object()
+_DECISIVE = ("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "FLOWBLOB_CACHE", "XDG_DATA_HOME", "HOME")
 _active: ContextVar[Store | None] = ContextVar("flowblob_store", default=None)
 
 
@@ -145,13 +146,15 @@ class Store(Labels, Links):
 
         Example:
             >>> store = Store("memory://")
-            >>> store.put("models/churn", [0.1, 0.2], kind="ml_model", tags={"team": "growth"}).version
+            >>> store.put("models/churn", [0.1, 0.2], tags={"team": "growth"}).version
             0
             >>> store.put("models/churn", [0.1, 0.3], expect_version=0).version
             1
         """
         if value is _NOTHING:
-            raise InvalidInputError("put needs a value", hint="Write put(key, value), or put(value=x) for a made key")
+            raise InvalidInputError(
+                "put needs a value", hint="Write put(key, value), or put(value=x) for a made key"
+            )
         return self._finish(options, self._objects.put(key, value, self._request(options)))
 
     def upload(
@@ -183,7 +186,7 @@ class Store(Labels, Links):
         if (alias := options.get("alias")) is not None:
             validate_alias(alias)
         run = given.pop("run", None) or runs.current()
-        return PutRequest(run=run, **given)  # type: ignore[arg-type]  # PutOptions names the same fields
+        return PutRequest(run=run, **given)  # type: ignore[arg-type]  # same fields
 
     def _finish(self, options: PutOptions, commit: Commit) -> Blob:
         alias = options.get("alias")
@@ -239,7 +242,11 @@ class Store(Labels, Links):
         return self._objects.reader(record).open()
 
     def download(
-        self, ref: str | Ref | Blob, target: str | os.PathLike[str], *, progress: Progress | None = None
+        self,
+        ref: str | Ref | Blob,
+        target: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
     ) -> Path:
         """Write the payload of a version to a file or folder, complete or not at all.
 
@@ -318,7 +325,7 @@ class Store(Labels, Links):
         Args:
             prefix: Only keys that begin so.
             limit: At most so many.
-            **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`; `tags`, a dict.
+            **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
         """
         return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
 
@@ -395,7 +402,9 @@ class Store(Labels, Links):
         known = self.resolve(Ref(id=blob.id)).value_digest
         if known:
             return known
-        digest = value_digest(self._objects.load(self._objects.resolve(Ref(id=blob.id), payload=True)))
+        digest = value_digest(
+            self._objects.load(self._objects.resolve(Ref(id=blob.id), payload=True))
+        )
         with best_effort("Keeping a value digest"):
             self.catalog.set_value_digest(blob.id, digest)
         return digest
@@ -418,7 +427,8 @@ class Store(Labels, Links):
 
 
 @functools.lru_cache(maxsize=16)
-def _opened(host: bool, environment: tuple[str | None, ...], folder: str) -> Store:
+def _opened(host: bool, *where: str | None) -> Store:
+    del where  # only what the answer depends on: another environment or folder is another store
     return Store.from_settings(config.find(host=host))
 
 
@@ -435,8 +445,7 @@ def default_store() -> Store:
         return chosen
     run = runs.current()
     host = run is not None and run.system != "python"
-    environment = tuple(map(os.environ.get, ("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "XDG_DATA_HOME", "HOME")))
-    return _opened(host, environment, "" if host else os.getcwd())
+    return _opened(host, "" if host else os.getcwd(), *map(os.environ.get, _DECISIVE))
 
 
 @contextmanager

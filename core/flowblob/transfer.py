@@ -45,7 +45,11 @@ def _restore(reader: PayloadReader, target: Path) -> Path:
 def verify(objects: Objects, record: Record) -> None:
     """Compare the sha256 of every payload of a version with what is stored."""
     for payload in objects.catalog.payloads(record.blob.id):
-        reader = objects.reader(record) if not payload.part else objects.reader(record).part(payload.part)
+        reader = (
+            objects.reader(record)
+            if not payload.part
+            else objects.reader(record).part(payload.part)
+        )
         with reader.open() as source:
             if sha256_stream(source) != payload.digest:
                 raise corrupt(record.blob.ref)

@@ -20,7 +20,7 @@ from flowblob.journal import best_effort
 from flowblob.payload import MEMORY, Progress, Spool
 
 PIN_TTL = timedelta(minutes=2)
-#: Attached files up to here may wait in memory, all together; a folder of small files must not fill it.
+#: Attached files up to here may wait in memory, all together.
 _MEMORY_OF_PARTS = 64 << 20
 #: Writing less than this is over long before a pin could expire.
 _QUICK = 8 << 20
@@ -36,12 +36,16 @@ class _Taken:
 class Intake:
     """What a serializer writes into: the main payload and the files attached to it."""
 
-    def __init__(self, storage: Storage, stack: ExitStack, *, inline_limit: int, progress: Progress | None) -> None:
+    def __init__(
+        self, storage: Storage, stack: ExitStack, *, inline_limit: int, progress: Progress | None
+    ) -> None:
         self._storage = storage
         self._stack = stack
         self._inline_limit = inline_limit
         self._progress = progress
-        self._main = stack.enter_context(Spool(storage, progress=progress, memory=max(MEMORY, inline_limit)))
+        self._main = stack.enter_context(
+            Spool(storage, progress=progress, memory=max(MEMORY, inline_limit))
+        )
         self._parts: dict[str, _Taken] = {}
         self._in_memory = 0
         self.write: Callable[[Any], int] = self._main.write
@@ -51,10 +55,12 @@ class Intake:
     def attach(self, path: Path) -> str:
         """Store a file as a payload of its own, named by its digest; equal files are one part."""
         memory = self._inline_limit if self._in_memory < _MEMORY_OF_PARTS else 0
-        spool = self._stack.enter_context(Spool(self._storage, progress=self._progress, memory=memory))
+        spool = self._stack.enter_context(
+            Spool(self._storage, progress=self._progress, memory=memory)
+        )
         spool.copy_file(path)
         taken = spool.finish()
-        # Named by content: a manifest of positions would be the same bytes for two different folders.
+        # Named by content: a manifest of positions would be the same bytes for two folders.
         if taken.digest not in self._parts:
             self._in_memory += len(taken.data or b"")
             self._parts[taken.digest] = _Taken(taken.digest, taken)
@@ -75,7 +81,9 @@ class Put:
         inline_limit: Largest payload in bytes that goes into the catalog.
     """
 
-    def __init__(self, catalog: Catalog, storage: Storage, *, inline: bool | None, inline_limit: int) -> None:
+    def __init__(
+        self, catalog: Catalog, storage: Storage, *, inline: bool | None, inline_limit: int
+    ) -> None:
         self._catalog = catalog
         self._storage = storage
         self._inline = inline
@@ -94,11 +102,13 @@ class Put:
             return self._catalog.commit(replace(draft, parts=tuple(inline)))
         try:
             for _ in range(_TRIES):
-                parts = sorted([*inline, *self._store(draft.op, outside)], key=lambda part: order[part.name])
+                parts = sorted(
+                    [*inline, *self._store(draft.op, outside)], key=lambda part: order[part.name]
+                )
                 try:
                     return self._catalog.commit(replace(draft, parts=tuple(parts)))
                 except PlacementLost:
-                    continue  # a collector condemned a payload meanwhile: the spooled bytes are still here
+                    continue  # a collector was quicker; the spooled bytes are still here
         except BaseException:
             with best_effort("Dropping the pins of a failed put"):
                 self._catalog.unpin(draft.op)
@@ -108,22 +118,36 @@ class Put:
         )
 
     def _store(self, op: str, outside: list[_Taken]) -> list[Part]:
-        """Place, then write what is not there; a payload whose bytes are gone gets a new generation."""
+        """Place, then write what is not there; what has lost its bytes gets a new generation."""
         suspects: set[str] = set()
         while True:
-            placed = self._catalog.place(op, [taken.spooled for taken in outside], ttl=PIN_TTL, suspects=suspects)
+            placed = self._catalog.place(
+                op, [taken.spooled for taken in outside], ttl=PIN_TTL, suspects=suspects
+            )
             missing = {
                 payload.generation
                 for payload, is_new in placed
-                if not is_new and not payload.is_inline and self._storage.size(payload.name) != payload.stored_size
+                if not is_new
+                and not payload.is_inline
+                and self._storage.size(payload.name) != payload.stored_size
             }
             if not missing:
                 break
             suspects |= missing
-        writes = [(payload.name, taken.spooled) for (payload, is_new), taken in zip(placed, outside, strict=True) if is_new]
+        writes = [
+            (payload.name, taken.spooled)
+            for (payload, is_new), taken in zip(placed, outside, strict=True)
+            if is_new
+        ]
         self._write(op, writes)
         return [
-            Part(taken.name, payload.digest, payload.size, payload.checksum, generation=payload.generation)
+            Part(
+                taken.name,
+                payload.digest,
+                payload.size,
+                payload.checksum,
+                generation=payload.generation,
+            )
             for (payload, _), taken in zip(placed, outside, strict=True)
         ]
 
@@ -135,7 +159,7 @@ class Put:
                 self._storage.write(name, spooled, op=op)
 
     def _renew(self, op: str) -> bool:
-        # A pin that could not be renewed is found out by TXN-B, which then asks for the bytes again.
+        # TXN-B finds out about a pin that could not be renewed, and asks for the bytes again.
         with best_effort("Renewing the pins of a put"):
             self._catalog.renew(op, PIN_TTL)
         return True
@@ -146,7 +170,7 @@ class Put:
         if self._inline and (spooled.data is None or spooled.size > self._catalog.inline_limit):
             raise InvalidInputError(
                 f"A payload of {spooled.size:,} bytes is too large for inline=True on this catalog",
-                hint=f"The limit is {min(self._catalog.inline_limit, MEMORY):,} bytes; leave inline out",
+                hint=f"At most {min(self._catalog.inline_limit, MEMORY):,} bytes; leave inline out",
             )
         return self._inline
 

@@ -36,7 +36,9 @@ class LocalStorage(Storage):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._spool: tuple[int, Path, int] | None = None  # process, folder, descriptor that holds its lock
+        self._spool: tuple[int, Path, int] | None = (
+            None  # process, folder, descriptor that holds its lock
+        )
 
     @property
     def url(self) -> str:
@@ -67,7 +69,9 @@ class LocalStorage(Storage):
 
     def sweep_spool(self) -> int:
         with _locked(self._folder / _SPOOL, fcntl.LOCK_EX):
-            return sum(_remove_if_abandoned(found.path) for found in os.scandir(self._folder / _SPOOL))
+            return sum(
+                _remove_if_abandoned(found.path) for found in os.scandir(self._folder / _SPOOL)
+            )
 
     def close(self) -> None:
         with self._lock:
@@ -87,7 +91,7 @@ class LocalStorage(Storage):
             raise self._unavailable(error) from error
         if owner.strip() != store_id:
             raise ConflictError(
-                f"The payloads in {self._folder} belong to store {owner.strip()}, the catalog is store {store_id}",
+                f"The payloads in {self._folder} are of store {owner.strip()}, not of {store_id}",
                 hint="Open the catalog with the storage it was made with",
             )
 
@@ -152,7 +156,8 @@ class LocalStorage(Storage):
                 return source.read(length)
         except FileNotFoundError as error:
             raise PayloadMissingError(
-                f"The payload file {name} is gone from {self._folder}", hint="Store the value again to heal it"
+                f"The payload file {name} is gone from {self._folder}",
+                hint="Store the value again to heal it",
             ) from error
         except OSError as error:
             raise self._unavailable(error) from error
@@ -203,7 +208,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give a synced file its payload name; it stays in the spool, should the put have to write again."""
+    """Give a synced file its payload name; it stays in the spool, should it be needed again."""
     try:
         os.link(source, target)
     except OSError as error:

@@ -30,7 +30,9 @@ class MemoryStorage(Storage):
     def claim(self, store_id: str) -> None:
         with self._lock:
             if self._store_id not in ("", store_id):
-                raise ConflictError(f"This storage belongs to store {self._store_id}, not to {store_id}")
+                raise ConflictError(
+                    f"This storage belongs to store {self._store_id}, not to {store_id}"
+                )
             self._store_id = store_id
 
     def write(self, name: str, spooled: Spooled, *, op: str) -> None:
@@ -59,5 +61,5 @@ class MemoryStorage(Storage):
 
 
 def _file_bytes(spooled: Spooled) -> bytes:
-    assert spooled.path is not None  # noqa: S101 - Spooled has either data or path
+    assert spooled.path is not None
     return spooled.path.read_bytes()
