@@ -473,7 +473,10 @@ class Catalog(ABC):
 
     @abstractmethod
     def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
-        """Return an entry with its blob and main payload in one look-up, expired or not."""
+        """Return an entry with its blob and main payload in one look-up, expired or not.
+
+        This is the hot path of every hit: the ingredients are left out; `entries` has them.
+        """
 
     @abstractmethod
     def entries(
@@ -481,7 +484,7 @@ class Catalog(ABC):
     ) -> list[CacheEntry]:
         """Return entries, last updated first, filtered by equality.
 
-        Filters: `name`, `run_id`, `task_run_id`, `blob_id`.
+        Filters: `key`, `name`, `run_id`, `task_run_id`, `blob_id`.
         """
 
     @abstractmethod

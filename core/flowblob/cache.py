@@ -182,8 +182,8 @@ class Cache:
             NotFoundError: There is none.
         """
         digest = key if isinstance(key, str) else key.digest
-        found = self._catalog.entry(digest)
-        if found is None:
+        found = self._catalog.entries(filters={"key": digest}, limit=1)
+        if not found:
             raise NotFoundError(f"No cache entry {digest}", hint="'flowblob cache ls' lists them")
         return found[0]
 
@@ -219,7 +219,7 @@ class Cache:
     def explain(self, key: CacheKey) -> Explanation:
         """Say why a call with this key is a hit or a miss, ingredient by ingredient."""
         found = self.lookup(key)
-        nearest = found.entry or self._nearest(key.name, key.ingredients)
+        nearest = self.entry(key) if found.entry else self._nearest(key.name, key.ingredients)
         return Explanation(
             name=key.name,
             key=key.digest,

@@ -35,6 +35,7 @@ _PUT = """INSERT INTO entry (key, name, module, rev, version, run, cost, created
 _FREE = "UPDATE reservation SET owner = '', expires = 0 WHERE key = ? AND token = ?"
 
 _FILTERS = {
+    "key": "e.key = ?",
     "name": "e.name = ?",
     "blob_id": "v.id = ?",
     "run_id": "er.run_id = ?",
@@ -59,10 +60,9 @@ class Entries(SqlEngine):
     """Cache entries."""
 
     def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
-        found = self._query(_entry_sql(self.dialect), (key,))
-        if not found:
+        row = self._row(_entry_sql(self.dialect), (key,))
+        if row is None:
             return None
-        row = found[0]
         return _to_entry(row), rows.to_payload(row, _PAYLOAD_AT, row[-1])
 
     def entries(
