@@ -1,0 +1,121 @@
+"""The root command, and what happens around every call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from flowblob.cli import failures
+from flowblob.cli.commands import Late, LateGroup
+from flowblob.cli.session import Session, wants_color
+
+_DATA, _RUNS, _STORE = "Blobs", "Runs and the cache", "The store and this program"
+COMMANDS = {
+    "put": Late("flowblob.cli.transfer:put", "Store a file, a folder or standard input.", _DATA),
+    "get": Late("flowblob.cli.transfer:get", "Write a version to a file or folder.", _DATA),
+    "cat": Late("flowblob.cli.transfer:cat", "Write the bytes of a version to stdout.", _DATA),
+    "ls": Late("flowblob.cli.listing:ls", "List blobs, filtered and sorted.", _DATA),
+    "log": Late("flowblob.cli.listing:log", "List the versions of a key, newest first.", _DATA),
+    "show": Late("flowblob.cli.describe:show", "Show everything known about a version.", _DATA),
+    "tag": Late("flowblob.cli.change:tag", "Set or remove tags of a version.", _DATA),
+    "promote": Late("flowblob.cli.change:promote", "Point an alias at a version.", _DATA),
+    "rm": Late("flowblob.cli.change:rm", "Delete a version, or a key with its history.", _DATA),
+    "runs": Late("flowblob.cli.listing:runs", "List runs, or what one run read and wrote.", _RUNS),
+    "why": Late("flowblob.cli.why:why", "Explain a cache hit or miss.", _RUNS),
+    "where": Late("flowblob.cli.shell:where", "Say which store is used, and why.", _STORE),
+    "doctor": Late("flowblob.cli.doctor:doctor", "Check the installation and the store.", _STORE),
+    "completion": Late("flowblob.cli.shell:completion", "Print shell completion.", _STORE),
+    "help": Late("flowblob.cli.shell:help_", "Help on a command or topic.", _STORE),
+}
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"flowblob {version('flowblob')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LateGroup,
+    late=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: flowblob help exit-codes. References: flowblob help references.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
+)
+@click.pass_context
+def root(ctx: click.Context, /) -> None:
+    """Named, versioned, linked, verifiable objects for the outputs of workflow tasks."""
+    if ctx.invoked_subcommand is None:
+        from flowblob.cli.shell import tell_commands
+
+        tell_commands(ctx)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        args: The arguments after the program's name.
+    """
+    _prepare_streams()
+    session = Session()
+    try:
+        code = root.main(list(args), prog_name="flowblob", standalone_mode=False, obj=session)
+        _finish(session)
+        return code if isinstance(code, int) else failures.OK
+    except BrokenPipeError:
+        return _pipe_closed()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the top level
+        with contextlib.suppress(Exception):
+            session.close()
+        return _fail(error, session, args)
+
+
+def _finish(session: Session) -> None:
+    session.close()
+    sys.stdout.flush()
+
+
+def _fail(error: BaseException, session: Session, args: Sequence[str]) -> int:
+    failure = failures.describe(error)
+    if session.debug or (failure.code == "usage" and "--debug" in args):
+        failures.show_traceback(error)
+    # A command line that could not be read may not have come as far as its --json.
+    options = list(args[: args.index("--")] if "--" in args else args)
+    try:
+        failures.report(
+            failure,
+            as_json=session.json or "--json" in options,
+            color=wants_color(session.color, is_terminal=sys.stderr.isatty()),
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    return failure.exit
+
+
+def _pipe_closed() -> int:
+    # The interpreter flushes stdout once more at exit, and would complain on stderr.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return failures.PIPE_CLOSED
+
+
+def _prepare_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # A key in a script that this terminal's encoding lacks is escaped, not a crash.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

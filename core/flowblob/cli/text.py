@@ -1,0 +1,98 @@
+"""Sizes, times and names as people read them."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+#: Characters that turn the direction of what follows: a name could look like another one.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in binary units.
+
+    Example:
+        >>> size(217_088), size(12), size(101_082_726)
+        ('212 KiB', '12 B', '96.4 MiB')
+    """
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:  # 1000, so that no number has four digits
+        count /= 1024
+        unit += 1
+    return f"{count:.{1 if unit and count < 99.95 else 0}f} {_UNITS[unit]}"
+
+
+def age(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago something was, or its date where that says more."""
+    if moment is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    if seconds < -5:  # another machine's clock is ahead
+        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    for limit, unit, name in (
+        (5, 0, "now"),
+        (60, 1, "s ago"),
+        (3600, 60, "min ago"),
+        (86400, 3600, "h ago"),
+        (30 * 86400, 86400, "d ago"),
+    ):
+        if seconds < limit:
+            return f"{int(seconds // unit)} {name}" if unit else name
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def duration(span: timedelta | float) -> str:
+    """Return a duration in its two largest units.
+
+    Example:
+        >>> duration(862), duration(8.42), duration(0.12)
+        ('14 min 22 s', '8.4 s', '120 ms')
+    """
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, small, unit in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
+        if whole >= unit:
+            rest = whole % unit // {"h": 3600, "min": 60, "s": 1}[small]
+            return f"{whole // unit} {large} {rest} {small}" if rest else f"{whole // unit} {large}"
+    raise AssertionError(seconds)
+
+
+def stamp(moment: datetime | None) -> str:
+    """Return a moment in ISO 8601, UTC; empty for none."""
+    if moment is None:
+        return ""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def clean(text: object) -> str:
+    """Return text that cannot move the cursor, end a line or turn the direction of writing.
+
+    Names and metadata come from whoever wrote the blob; an escape sequence in them would otherwise
+    run in the terminal of whoever lists it.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(_escape(char) if _is_active(char) else char for char in plain)
+
+
+def _is_active(char: str) -> bool:
+    return char in _BIDI or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _escape(char: str) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
+        f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    )
+
+
+def plural(count: int, word: str) -> str:
+    """Return `1 blob`, `2 blobs`."""
+    many = f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeo" else f"{word}s"
+    return f"{count:,} {word if count == 1 else many}"
