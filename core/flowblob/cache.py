@@ -125,24 +125,24 @@ class Explanation:
     @property
     def headline(self) -> str:
         """One sentence that says why."""
-        return _headline(self)
+        if self.why == "hit" and self.entry:
+            run = f" from {self.entry.run}" if self.entry.run else ""
+            return f"hit {self.name}: {self.entry.blob.ref}{run}"
+        return f"miss {self.name}: {self.because}"
 
-
-def _headline(told: Explanation) -> str:
-    if told.why == "hit" and told.entry:
-        run = f" from {told.entry.run}" if told.entry.run else ""
-        return f"hit {told.name}: {told.entry.blob.ref}{run}"
-    because = {
-        "expired": "its entry has expired",
-        "refresh": "a refresh was asked for",
-        "gone": "the stored result is gone",
-        "read_changed": f"{told.read.ref if told.read else 'a blob'}, which it read, has changed",
-    }.get(told.why)
-    if because is None and told.nearest is None:
-        because = "no earlier call of it is stored"
-    elif because is None:
-        because = ", ".join(f"{name} differs" for name in told.changed) or "its entry was removed"
-    return f"miss {told.name}: {because}"
+    @property
+    def because(self) -> str:
+        """Why it is a miss, without the function's name."""
+        if self.why == "absent" and self.nearest is None:
+            return "no earlier call of it is stored"
+        return {
+            "absent": ", ".join(f"{name} differs" for name in self.changed)
+            or "its entry was removed",
+            "expired": "its entry has expired",
+            "refresh": "a refresh was asked for",
+            "gone": "the stored result is gone",
+            "read_changed": f"{self.read.ref if self.read else 'a blob'}, which it read, has changed",
+        }.get(self.why, self.why)
 
 
 class Cache:

@@ -223,6 +223,9 @@ class Computation:
             hit = self.begin()
         if hit is not None:
             logger.info("%s", hit)
+        elif logger.isEnabledFor(logging.INFO) and self._why == "absent":
+            with best_effort("Explaining a miss"):
+                self._why = self._store.cache.explain(self._key).because
         return hit
 
     def finish(self, value: Any, began: float, read: list[Read]) -> Any:
