@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 import digits
+
 from flowblob import cached, run
 
 load_digits = cached(digits.load_digits)

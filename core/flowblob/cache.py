@@ -141,7 +141,7 @@ class Explanation:
             "expired": "its entry has expired",
             "refresh": "a refresh was asked for",
             "gone": "the stored result is gone",
-            "read_changed": f"{self.read.ref if self.read else 'a blob'}, which it read, has changed",
+            "read_changed": f"{self.read.ref if self.read else 'a blob'} that it read changed",
         }.get(self.why, self.why)
 
 
