@@ -156,6 +156,7 @@ class Draft:
         expect_version: Refuse unless this is the newest version.
         create: Refuse if the key lives.
         new_version: Append even if nothing changed.
+        reservation: Refuse once somebody else holds this lease; it stays held.
         entry: The cache entry that goes with it.
     """
 
@@ -180,6 +181,7 @@ class Draft:
     create: bool = False
     new_version: bool = False
     history: bool = True
+    reservation: Reservation | None = None
     entry: EntryDraft | None = None
 
 
@@ -353,7 +355,8 @@ class Catalog(ABC):
             NotFoundError: `expect_version` was given and the key does not live.
             VersionConflictError: `expect_version` is not the newest version.
             AlreadyExistsError: `create` was given and the key lives, or the entry stands.
-            ReservationLostError: The entry's reservation or `rev` is no longer the one held.
+            ReservationLostError: The draft's lease, or the entry's reservation or `rev`, is no longer
+                the one held.
         """
 
     @abstractmethod

@@ -7,8 +7,6 @@ them one by one.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,10 +36,10 @@ from flowblob.model import (
     Reservation,
     Run,
     TagValue,
-    new_id,
     utc_now,
 )
 from flowblob.objects import PutRequest
+from flowblob.reserving import owner_name
 
 if TYPE_CHECKING:
     from flowblob.store import Store
@@ -322,7 +320,7 @@ class Computation:
             self._why = "refresh"
 
     def _acquire(self, wait: timedelta | None) -> Hit | None:
-        owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()[:8]}"
+        owner = owner_name()
         deadline = None if wait is None else time.monotonic() + wait.total_seconds()
         while True:
             got = self._store.catalog.acquire(

@@ -10,12 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from flowblob import serializers
+from flowblob import runs, serializers
 from flowblob.abc import Catalog, Commit, Draft, EntryDraft, Payload, Record, Serializer, Storage
 from flowblob.errors import (
     InvalidInputError,
     NotFoundError,
-    PayloadCorruptError,
     PayloadMissingError,
     PayloadUnsafeError,
 )
@@ -24,6 +23,7 @@ from flowblob.journal import best_effort
 from flowblob.model import (
     Blob,
     Ref,
+    Reservation,
     Run,
     TagValue,
     new_id,
@@ -34,6 +34,7 @@ from flowblob.model import (
 )
 from flowblob.payload import Progress, Verifier
 from flowblob.reader import PayloadReader
+from flowblob.serializers.manifests import path_problem
 from flowblob.writing import Intake, Put
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class PutRequest:
     inline: bool | None = None
     progress: Progress | None = None
     value_digest: str = ""
+    reservation: Reservation | None = None
     entry: EntryDraft | None = None
 
 
@@ -95,34 +97,41 @@ class Objects:
         )
         draft = self._draft(key, value, chosen, request)
         with ExitStack() as stack:
-            intake = Intake(
-                self.storage,
-                stack,
-                inline_limit=self.settings.inline_limit,
-                progress=request.progress,
-            )
+            intake = self._intake(stack, request)
             chosen.dump(value, intake)
             return self._commit(draft, intake, request)
 
     def put_stream(self, key: str, source: BinaryIO, request: PutRequest) -> Commit:
         """Store a stream to its end, as a file."""
         chosen = serializers.by_id("file")
-        name = request.filename or key.rpartition("/")[2]
-        draft = self._draft(validate_key(key), None, chosen, request, filename=name)
-        with ExitStack() as stack:
-            intake = Intake(
-                self.storage,
-                stack,
-                inline_limit=self.settings.inline_limit,
-                progress=request.progress,
+        if not callable(getattr(source, "read", None)):
+            raise InvalidInputError(
+                f"A {type(source).__name__} is no path and no stream",
+                hint="Give a path or an open file; put(key, value) stores a value",
             )
+        name = validate_key(key).rpartition("/")[2]
+        draft = self._draft(
+            key, None, chosen, request, filename="" if _filename_problem(name) else name
+        )
+        with ExitStack() as stack:
+            intake = self._intake(stack, request)
             intake.copy(source)
             return self._commit(draft, intake, request)
+
+    def _intake(self, stack: ExitStack, request: PutRequest) -> Intake:
+        return Intake(
+            self.storage,
+            stack,
+            inline=request.inline,
+            inline_limit=self.settings.inline_limit,
+            progress=request.progress,
+        )
 
     def _commit(self, draft: Draft, intake: Intake, request: PutRequest) -> Commit:
         put = Put(
             self.catalog,
             self.storage,
+            self.verifier,
             inline=request.inline,
             inline_limit=self.settings.inline_limit,
         )
@@ -136,14 +145,7 @@ class Objects:
             if _is_file(chosen)
             else request.filename
         )
-        if request.expect_version is not None and (
-            isinstance(request.expect_version, bool)
-            or not isinstance(request.expect_version, int)
-            or request.expect_version < 0
-        ):
-            raise InvalidInputError(
-                f"expect_version is a version number, not {request.expect_version!r}"
-            )
+        _check(request, filename)
         return Draft(
             op=new_id(),
             key=key,
@@ -156,13 +158,14 @@ class Objects:
             tags=validate_tags(request.tags) if request.tags else {},
             partitions=_partitions(request.partitions),
             parents=tuple(self.resolve(Ref.parse(parent)).blob.id for parent in request.parents),
-            run=request.run,
+            run=runs.recordable(request.run),
             value_digest=request.value_digest,
             preview=_preview(chosen, value),
             expect_version=request.expect_version,
             create=request.create,
             new_version=request.new_version,
             history=request.history,
+            reservation=request.reservation,
             entry=request.entry,
         )
 
@@ -214,7 +217,13 @@ class Objects:
         self, payload: Payload, what: str, part: Any, *, filename: str = ""
     ) -> PayloadReader:
         return PayloadReader(
-            payload, self.storage, self.verifier, what=what, filename=filename, parts=part
+            payload,
+            self.storage,
+            self.verifier,
+            what=what,
+            filename=filename,
+            parts=part,
+            report=self._suspect,
         )
 
     def load(self, record: Record, *, mmap: bool = False) -> Any:
@@ -228,17 +237,12 @@ class Objects:
         if serializer.is_pickle:
             self._check_trust(record.blob)
         reader = self.reader(record)
-        try:
-            return serializer.view(reader) if mmap else serializer.load(reader)
-        except (PayloadMissingError, PayloadCorruptError):
-            self._suspect(record.payload)
-            raise
+        return serializer.view(reader) if mmap else serializer.load(reader)
 
-    def _suspect(self, payload: Payload | None) -> None:
+    def _suspect(self, payload: Payload) -> None:
         """Have the next put of these bytes write them anew: that is how a store heals."""
-        if payload is not None:
-            with best_effort("Marking a damaged payload"):
-                self.catalog.mark(payload.generation, "suspect")
+        with best_effort("Marking a damaged payload"):
+            self.catalog.mark(payload.generation, "suspect")
 
     def _check_trust(self, blob: Blob) -> None:
         folder = self.settings.folder
@@ -251,6 +255,33 @@ class Objects:
                 hint=f"chmod 700 {folder}, if you trust what is in it",
             )
         self._is_trusted = True
+
+
+def _check(request: PutRequest, filename: str) -> None:
+    """Refuse what the types of the keywords rule out, before any I/O."""
+    if problem := _filename_problem(_text(filename, "filename")):
+        raise InvalidInputError(
+            f"Invalid filename {filename!r}: {problem}",
+            hint="A filename is one name without a path; every reader makes a file of it",
+        )
+    expected = request.expect_version
+    if expected is not None and (type(expected) is not int or expected < 0):
+        raise InvalidInputError(f"expect_version is a version number, not {expected!r}")
+    if isinstance(request.parents, str | Ref | Blob):
+        raise InvalidInputError(
+            "parents is a list of references", hint=f"Write parents=[{str(request.parents)!r}]"
+        )
+    if request.run is not None and not isinstance(request.run, Run):
+        raise InvalidInputError(f"run is a flowblob.Run, not {type(request.run).__name__}")
+
+
+def _filename_problem(name: str) -> str:
+    """Say why no file can bear this name; empty if one can."""
+    if "/" in name:
+        return "it is a path"
+    if len(name.encode()) > _TEXT_LIMIT:  # NAME_MAX of every file system that we know
+        return f"it has more than {_TEXT_LIMIT} bytes"
+    return path_problem(name) if name else ""
 
 
 def _is_file(chosen: Serializer) -> bool:

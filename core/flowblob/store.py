@@ -7,19 +7,29 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
 
-from flowblob import config, lazy, runs, transfer
+from flowblob import config, lazy, reserving, retention, runs, transfer
 from flowblob.abc import Commit
 from flowblob.cache import Cache
 from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.files import Dir, File
 from flowblob.journal import Journal, best_effort
-from flowblob.labels import Labels
+from flowblob.labels import Labels, actor
 from flowblob.lazy import Lazy
 from flowblob.links import Links
-from flowblob.model import Blob, Ref, Run, TagValue, validate_alias, validate_key
+from flowblob.model import (
+    Blob,
+    CacheKey,
+    Ref,
+    Run,
+    TagValue,
+    parse_duration,
+    validate_alias,
+    validate_key,
+)
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
 
@@ -53,6 +63,7 @@ class PutOptions(TypedDict, total=False):
     inline: bool | None
     progress: Progress | None
     value_digest: str
+    reservation: reserving.Lease | None
     entry: EntryDraft | None
 
 
@@ -135,13 +146,15 @@ class Store(Labels, Links):
                 after the put. `expect_version`, the newest version the caller knows. `create`,
                 refuse if the key lives. `new_version`, append even if unchanged. `history=False`,
                 replace the newest version if that was put so too. `inline`, in the catalog or not.
-                `progress`, called with numbers of bytes.
+                `progress`, called with numbers of bytes. `reservation`, a lease: the put is refused
+                once somebody else holds it.
 
         Raises:
             InvalidInputError: A key, option or metadata that cannot be.
             SerializationError: The value cannot be stored; nothing was.
             VersionConflictError: `expect_version` is not the newest version.
             AlreadyExistsError: `create` was given and the key lives.
+            ReservationLostError: Somebody else holds the lease.
             UnavailableError: An engine did not answer; nothing was stored, or the hint says so.
 
         Example:
@@ -186,6 +199,8 @@ class Store(Labels, Links):
         if (alias := options.get("alias")) is not None:
             validate_alias(alias)
         run = given.pop("run", None) or runs.current()
+        if (lease := options.get("reservation")) is not None:
+            given["reservation"] = lease.reservation
         return PutRequest(run=run, **given)  # type: ignore[arg-type]  # same fields
 
     def _finish(self, options: PutOptions, commit: Commit) -> Blob:
@@ -354,7 +369,7 @@ class Store(Labels, Links):
         parsed = Ref.parse(ref)
         if isinstance(ref, str) and ref.endswith("@latest"):
             parsed = Ref.parse(self.resolve(parsed))  # the newest version, not the whole key
-        dropped = self.catalog.delete(parsed)
+        dropped = self.catalog.delete(parsed, by=actor())
         if not dropped:
             self._objects.resolve(parsed)
             raise NotFoundError(f"{ref} was deleted meanwhile")
@@ -369,6 +384,71 @@ class Store(Labels, Links):
             PayloadError: Missing or damaged.
         """
         transfer.verify(self._objects, self._objects.resolve(Ref.parse(ref), payload=True))
+
+    def gc(
+        self,
+        *,
+        grace: timedelta | str | float = retention.GRACE,
+        dry_run: bool = True,
+        force: bool = False,
+    ) -> retention.Collected:
+        """Free the payloads that no version and no running put needs any more.
+
+        Safe beside puts and other collections; one that died is continued by the next.
+
+        Args:
+            grace: Leave alone what changed more recently.
+            dry_run: Only say what would be freed.
+            force: Also when it would take more than half of all payloads.
+
+        Raises:
+            ConflictError: It would take more than half of all payloads.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", b"abc"), store.delete("a")
+            >>> store.gc(grace="1ms").is_dry_run
+            True
+        """
+        length = parse_duration(grace, what="grace") or retention.GRACE
+        return retention.collect(
+            self.catalog, self.storage, grace=length, dry_run=dry_run, force=force
+        )
+
+    def reserve(
+        self,
+        name: str | CacheKey,
+        *,
+        owner: str | None = None,
+        ttl: timedelta | str | float = reserving.TTL,
+        wait: timedelta | str | float | None = None,
+        max_hold: timedelta | str | float = reserving.MAX_HOLD,
+    ) -> reserving.Lease:
+        """Take a time-bound right that only one owner has at a time; the same owner extends it.
+
+        Expiry is decided by the catalog's clock alone, so clients with wrong clocks do no harm. As
+        a context manager the lease is kept alive and released at the end.
+
+        Args:
+            name: A name of your own, or a cache key.
+            owner: Who asks; a name of this call's own if not given.
+            ttl: How long it lasts without a heartbeat; fractions of a second will do.
+            wait: How long to wait for another owner; not at all if not given.
+            max_hold: How long heartbeats may keep it.
+
+        Raises:
+            ReservationHeldError: Another owner holds it; says who, and for how long.
+
+        Example:
+            >>> store = Store("memory://")
+            >>> with store.reserve("nightly/features", owner="w1", ttl="30s") as lease:
+            ...     _ = store.put("features", [1, 2], reservation=lease)
+            >>> lease.release()
+            False
+        """
+        return reserving.reserve(
+            self.catalog, name, owner=owner, ttl=ttl, wait=wait, max_hold=max_hold
+        )
 
     def flush(self) -> None:
         """Write the input uses and hit counts that still wait in memory."""

@@ -59,6 +59,8 @@ class Committing(Names, Lineage, Entries, Releasing):
         head = connection.execute(_HEAD, (draft.key,)).fetchone()
         _check_expectations(draft, head)
         now = self._now(connection)
+        if draft.reservation is not None:
+            self._check_lease(connection, draft.reservation)
         if draft.entry is not None:
             self._check_entry(connection, draft.entry, now)
         payloads = [_settle(connection, part, now) for part in draft.parts]
