@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from flowblob.errors import InvalidInputError
-from flowblob.keys.canonical import _PLAIN, SCHEME, Hashing, _atom, hash_parts
+from flowblob.keys.canonical import PLAIN, SCHEME, Hashing, atom_digest, hash_parts
 from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_version, plain_name
 from flowblob.keys.code import track as track_code
+from flowblob.keys.guards import is_immutable
 from flowblob.keys.summary import is_secret, summarize
 from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref
 
@@ -96,6 +97,8 @@ class Recipe:
         self._mode: CodeMode = code
         self._tracked: TrackedCode | None = None
         self._read_signature(frozenset([ignore] if isinstance(ignore, str) else ignore))
+        self._settled = self._settle_defaults()
+        self._first = self._version_part()
         self._fixed = self._fixed_extras(salt, packages)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -172,8 +175,11 @@ class Recipe:
         """
         tracked = self._tracked
         if tracked is None or not tracked.is_fresh():
-            tracked = self._tracked = track_code(self.function, code=self._mode)
-            self._code_part = Ingredient("code", "code", tracked.identity.digest, self._mode)
+            tracked = track_code(self.function, code=self._mode)
+            part = Ingredient("code", "code", tracked.identity.digest, self._mode)
+            # One assignment: another thread must not see a part of this.
+            self._first = (part, self._head(part), tracked.identity.warnings)
+            self._tracked = tracked
         return tracked.identity
 
     def key(
@@ -194,14 +200,21 @@ class Recipe:
             TypeError: The function does not take these arguments.
         """
         bound = self.bind(args, kwargs)
-        first = self._first_part()
-        ingredients = [first]
-        warnings = [] if self._tracked is None else list(self._tracked.identity.warnings)
-        text = [self._head(first), f"{len(self._counted)};"]
+        if self.version is None:
+            self.code()
+        first, head, noted = self._first
+        ingredients, text = [first], [head]
+        warnings: list[str] = []
         for name in self._counted:
-            found = self._argument(name, bound[name], warnings)
+            value = bound[name]
+            known = self._settled.get(name)
+            if known is not None and value is known[0]:
+                found, part = known[1], known[2]
+            else:
+                found = self._argument(name, value, warnings)
+                part = f"{self._heads[name]}{found.kind}:{found.digest},"
             ingredients.append(found)
-            text.append(f"{self._heads[name]}{found.kind}:{found.digest},")
+            text.append(part)
         more = self._fixed
         if extras:
             more = (*more, *(self._extra(n, extras[n], warnings) for n in sorted(extras)))
@@ -210,22 +223,30 @@ class Recipe:
             text.append(f"{len(found.name)}:{found.name},{found.kind}:{found.digest},")
         whole = "".join(text).encode("utf-8", "surrogatepass")
         digest = f"{SCHEME}:{hashlib.sha256(whole).hexdigest()}"
-        return CacheKey(digest, self.name, tuple(ingredients), self.module, tuple(warnings))
+        return CacheKey(digest, self.name, tuple(ingredients), self.module, (*noted, *warnings))
 
     def _head(self, first: Ingredient) -> str:
-        return f"{_DOMAIN}{len(self.name)}:{self.name},{first.kind}:{first.digest},"
+        named = f"{_DOMAIN}{len(self.name)}:{self.name},"
+        return f"{named}{first.kind}:{first.digest},{len(self._counted)};"
 
-    def _first_part(self) -> Ingredient:
-        if self.version is not None:
-            digest = hash_parts("version", self.version)
-            return Ingredient("version", "version", digest, self.version[:80])
-        self.code()
-        return self._code_part
+    def _version_part(self) -> tuple[Ingredient, str, tuple[str, ...]]:
+        version = self.version or ""
+        part = Ingredient("version", "version", hash_parts("version", version), version[:80])
+        return part, self._head(part), ()
+
+    def _settle_defaults(self) -> dict[str, tuple[object, Ingredient, str]]:
+        """Prepare what a parameter adds that was left at a default which cannot change."""
+        settled = {}
+        for name, value in self._defaults.items():
+            if name in self._counted and is_immutable(value):
+                found = self._argument(name, value, [])
+                settled[name] = (value, found, f"{self._heads[name]}{found.kind}:{found.digest},")
+        return settled
 
     def _argument(self, name: str, value: Any, warnings: list[str]) -> Ingredient:
         kind = type(value)
-        if kind in _PLAIN and name not in self._hashers and name != self._any_name:
-            digest = _atom(value, kind)
+        if kind in PLAIN and name not in self._hashers:
+            digest = atom_digest(value, kind)
         else:
             digest = self._slow_digest(name, value, warnings)
         shown = "" if name in self._secret else summarize(value)
@@ -243,6 +264,7 @@ class Recipe:
                 digest = hash_parts("hash_with", self._by_hasher(hasher, value, hashing))
             else:
                 digest = hashing.digest(value)
+            digest = hashing.marked(digest)
         except InvalidInputError as error:
             raise InvalidInputError(
                 f"Argument {name!r} of {self.name}: {error.message}", hint=error.hint
@@ -263,7 +285,7 @@ class Recipe:
         self, name: str, value: object, warnings: list[str], kind: str = "extra"
     ) -> Ingredient:
         hashing = Hashing()
-        digest = hashing.digest(value)
+        digest = hashing.marked(hashing.digest(value))
         warnings.extend(f"{kind} {name!r}: {text}" for text in hashing.warnings)
         return Ingredient(name, kind, digest, "" if kind == "salt" else summarize(value))
 

@@ -33,7 +33,8 @@ _EMPTY_SET: Final = b"\x8f"
 _FROZENSET: Final = b"\x91"
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 _SETS: Final = frozenset({set, frozenset})
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray})
+PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray})
+_SHALLOW: Final = 3  # up to here, repeated parts cost less than finding them
 _DEEPEST: Final = 900  # below Python's own limit: past it a value is refused, not crashed on
 
 
@@ -76,9 +77,9 @@ class ValueIdentity:
     """The digest of a value, and what is to be known about it.
 
     Attributes:
-        digest: `b3:<64 hex>`.
+        digest: `b3:<64 hex>`, or `b3c:<64 hex>` if it is not portable.
         portable: False if code of the user counts in it (an instance of the user's own class, a
-            function): such a digest changes with that code and must not be kept with the value.
+            function): such a digest changes with that code.
         warnings: What could only be taken by its pickled state or by name.
     """
 
@@ -94,6 +95,10 @@ def value_digest(value: object) -> str:
     whatever their memory layout; files and folders by content and name; objects of the user's
     own classes by their state and the code of the class.
 
+    It begins with `b3:`, or with `b3c:` where code of the user counts in it. A lazy value with
+    such a digest on its record is loaded and hashed again, since the code may have changed while
+    the stored value stayed.
+
     Args:
         value: Any value but one-way or process-bound objects.
 
@@ -106,9 +111,10 @@ def value_digest(value: object) -> str:
         False
     """
     kind = type(value)
-    if kind in _PLAIN:
-        return _atom(value, kind)
-    return Hashing().digest(value)
+    if kind in PLAIN:
+        return atom_digest(value, kind)
+    hashing = Hashing()
+    return hashing.marked(hashing.digest(value))
 
 
 def identify_value(value: object) -> ValueIdentity:
@@ -122,14 +128,11 @@ def identify_value(value: object) -> ValueIdentity:
     """
     hashing = Hashing()
     digest = hashing.digest(value)
-    return ValueIdentity(digest, hashing.portable, tuple(hashing.warnings))
+    return ValueIdentity(hashing.marked(digest), hashing.portable, tuple(hashing.warnings))
 
 
 def portable_digest(value: object) -> str:
-    """Return the digest to keep with a stored value; empty where none may be kept.
-
-    A digest in which the user's own code counts is not kept: the code may change while the stored
-    value stays, and a lazy caller would then be served a result of the old code.
+    """Return the digest that stays right for a stored value; empty where there is none.
 
     Args:
         value: The value that is stored.
@@ -141,7 +144,13 @@ def portable_digest(value: object) -> str:
     return identity.digest if identity.portable else ""
 
 
-def _atom(value: Any, kind: type) -> str:
+def atom_digest(value: Any, kind: type) -> str:
+    """Return the digest of an exact builtin that holds nothing else.
+
+    Args:
+        value: A value whose type is in `PLAIN`.
+        kind: Its type.
+    """
     if kind is str:
         body = b"s" + value.encode("utf-8", "surrogatepass")
     elif kind is int:
@@ -200,6 +209,7 @@ class _Sink:
 class _Writer(pickle.Pickler):
     """A pickler without memo that writes nodes in place of objects."""
 
+    __slots__ = ("hashing", "root")
     hashing: Hashing
     root: object
 
@@ -239,8 +249,8 @@ class Hashing:
     def digest(self, value: object) -> str:
         """Return `b3:<64 hex>` for a value."""
         kind = type(value)
-        if kind in _PLAIN:
-            return _atom(value, kind)
+        if kind in PLAIN:
+            return atom_digest(value, kind)
         if getattr(kind, "__flowblob_lazy__", False):
             return self.lazy_digest(value)
         outer, self.holds_sets = self.holds_sets, False
@@ -300,8 +310,12 @@ class Hashing:
 
     def lazy_digest(self, value: Any) -> str:
         """Return the digest of the value that a lazy value stands for."""
-        digest = value.value_digest()
-        return str(digest) if digest else self.digest(value.load())
+        digest = str(value.value_digest() or "")
+        return digest if digest.startswith("b3:") else self.digest(value.load())
+
+    def marked(self, digest: str) -> str:
+        """Return a digest with the mark of code, where code of the user counted."""
+        return digest if self.portable else digest.replace("b3:", "b3c:", 1)
 
     def class_id(self, cls: type) -> str:
         """Return what counts of a class: code for the user's own, the full name for others."""
@@ -335,7 +349,7 @@ def _holds_sets(value: object) -> bool:
     if type(value) in _SETS:
         return True
     level: list[Any] = [value] if type(value) in _CONTAINERS else []
-    for _ in range(_DEEPEST):
+    for depth in range(_DEEPEST):
         if not level:
             return False
         held = gc.get_referents(*level)
@@ -344,8 +358,12 @@ def _holds_sets(value: object) -> bool:
             return True
         if kinds.isdisjoint(_CONTAINERS):
             return False
-        # By identity: shared parts are looked at once, so that they cannot multiply.
-        level = list({id(item): item for item in held if type(item) in _CONTAINERS}.values())
+        if not kinds <= _CONTAINERS:
+            held = [item for item in held if type(item) in _CONTAINERS]
+        if depth > _SHALLOW:
+            # By identity: shared parts are looked at once, so that they cannot multiply.
+            held = list({id(item): item for item in held}.values())
+        level = held
     raise RecursionError
 
 
@@ -365,7 +383,7 @@ class _Exact:
 
     def copy(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return value
         if self._numbered:
             number = self._seen.setdefault(id(value), len(self._seen))

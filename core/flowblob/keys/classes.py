@@ -9,12 +9,15 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from flowblob.keys.canonical import hash_parts
+from flowblob.keys.origin import is_user_function
 from flowblob.keys.source import find_class
 from flowblob.keys.syntax import Reads, canonical_text, reads_of
 
 if TYPE_CHECKING:
     from flowblob.keys.walk import Walk
 
+# Since Python 3.14 functions; the syntax tree holds what they say.
+_ANNOTATIONS = frozenset({"__annotate__", "__annotate_func__"})
 _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 
 
@@ -87,12 +90,13 @@ def _attribute(
     walk: Walk, cls: type, key: str, functions: list[types.FunctionType], *, is_exact: bool
 ) -> list[str]:
     value = vars(cls)[key]
-    is_dunder = key.startswith("__") and key.endswith("__")
-    inside = _functions_of(value)
-    if not inside and (is_dunder or isinstance(value, _SLOTS) or key == "_abc_impl"):
+    inside = [] if key in _ANNOTATIONS else _functions_of(value)
+    if _is_reserved(key) and not any(map(_is_written_by_user, inside)):
         return []
-    if issubclass(cls, enum.Enum) and not inside and not isinstance(value, type):
-        return _enum_entry(walk, cls, key)
+    if not inside and isinstance(value, _SLOTS):
+        return []
+    if isinstance(value, enum.Enum) and isinstance(value, cls):
+        return [key, walk.value(value.value, f"{cls.__name__}.{key}", is_strict=True)]
     walk.guards.name(vars(cls), key, value)
     if inside:
         parts = [key, type(value).__qualname__]
@@ -104,10 +108,22 @@ def _attribute(
     return [key, walk.value(value, f"{cls.__name__}.{key}", is_strict=True)]
 
 
-def _enum_entry(walk: Walk, cls: Any, key: str) -> list[str]:
-    if key not in cls.__members__:
-        return []  # the machinery of enum, which differs between Python versions
-    return [key, walk.value(cls.__members__[key].value, f"{cls.__name__}.{key}", is_strict=True)]
+def _is_reserved(key: str) -> bool:
+    # Notes of Python, enum and abc, which differ between versions; unless the user wrote them.
+    return (key.startswith("_") and key.endswith("_")) or key == "_abc_impl"
+
+
+def _is_written_by_user(function: Any) -> bool:
+    return (
+        isinstance(function, types.FunctionType)
+        and is_user_function(function)
+        and not _is_generated_code(function)
+    )
+
+
+def _is_generated_code(function: types.FunctionType) -> bool:
+    # dataclasses and namedtuple write functions from what counts already.
+    return function.__code__.co_filename.startswith("<string")
 
 
 def _functions_of(value: Any) -> list[Any]:
@@ -132,8 +148,8 @@ def _method(
 ) -> list[str]:
     if not isinstance(function, types.FunctionType):
         return [walk.refer(function, cls.__name__)]
-    if function.__code__.co_filename.startswith("<string"):
-        return []  # written by dataclasses or namedtuple from what counts already
+    if _is_generated_code(function):
+        return []
     is_own = function.__code__.co_qualname.startswith(cls.__qualname__ + ".")
     if not (is_exact and is_own):
         return [walk.refer(function, cls.__name__)]

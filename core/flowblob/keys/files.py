@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowblob.errors import InvalidInputError
+from flowblob.files import Dir, File
 from flowblob.keys.canonical import Hashing, hash_parts, new_hash
 
 _CHUNK = 1 << 20
@@ -68,6 +69,8 @@ _memo = FileMemo()
 
 def parts_of(kind: type) -> Callable[[Any, Hashing], tuple[object, ...]] | None:
     """Return the rule for a path type, or None."""
+    if issubclass(kind, File | Dir):
+        return _content
     if issubclass(kind, pathlib.Path):
         return _path
     if issubclass(kind, pathlib.PurePath):
@@ -84,10 +87,21 @@ def _path(value: pathlib.Path, hashing: Hashing) -> tuple[object, ...]:
         # The name of something that is still to be written: only its text can count.
         return ("absent path", value.as_posix())
     except OSError as error:
-        raise InvalidInputError(
-            f"The path {str(value)!r} cannot be read for the cache key: {error}",
-            hint="Make it readable, pass its text instead of a Path, or ignore the argument",
-        ) from error
+        raise _unreadable(value, error) from error
+
+
+def _content(value: File | Dir, _: Hashing) -> tuple[object, ...]:
+    try:
+        return (type(value).__name__, *path_parts(value.path))
+    except OSError as error:
+        raise _unreadable(value.path, error) from error
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> InvalidInputError:
+    return InvalidInputError(
+        f"The path {str(path)!r} cannot be read for the cache key: {error}",
+        hint="Make it readable, pass its text instead of a Path, or ignore the argument",
+    )
 
 
 def path_parts(path: pathlib.Path) -> tuple[object, ...]:

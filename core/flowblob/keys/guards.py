@@ -17,9 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _is = operator.is_
-_code = operator.attrgetter("__code__")
-_defaults = operator.attrgetter("__defaults__")
-_keyword_defaults = operator.attrgetter("__kwdefaults__")
 _contents = operator.attrgetter("cell_contents")
 
 _IMMUTABLE = frozenset(
@@ -61,9 +58,8 @@ class Guards:
     def __init__(self) -> None:
         self.changing: list[tuple[object, str]] = []
         self._names: dict[int, tuple[Mapping[str, Any], dict[str, Any], set[str]]] = {}
-        self._functions: list[types.FunctionType] = []
         self._cells: list[types.CellType] = []
-        self._held: list[tuple[Any, ...]] = []
+        self._held: list[tuple[types.FunctionType, Any, Any, Any]] = []
         self._contents: list[Any] = []
         self._sizes: list[tuple[Mapping[str, Any], int]] = []
         self._checks: list[tuple[Mapping[str, Any], Callable[[Any], Any], list[Any]]] = []
@@ -88,7 +84,8 @@ class Guards:
 
     def function(self, function: types.FunctionType) -> None:
         """Rely on the code and defaults of a function; reloaders replace them in place."""
-        self._functions.append(function)
+        held = (function, function.__code__, function.__defaults__, function.__kwdefaults__)
+        self._held.append(held)
         if function.__kwdefaults__:
             for name, value in function.__kwdefaults__.items():
                 self.name(function.__kwdefaults__, name, value)
@@ -113,10 +110,6 @@ class Guards:
                 self._checks.append((names, operator.itemgetter(*listed), objects))
             if absent:
                 self._absent.append((names, absent))
-        functions = self._functions
-        self._held = [
-            (read, list(map(read, functions))) for read in (_code, _defaults, _keyword_defaults)
-        ]
         self._names = {}
 
     def is_intact(self) -> bool:
@@ -125,13 +118,26 @@ class Guards:
             for names, read, values in self._checks:
                 if not all(map(_is, read(names), values)):
                     return False
-            for read, held in self._held:
-                if not all(map(_is, map(read, self._functions), held)):
-                    return False
             if self._cells and not all(map(_is, map(_contents, self._cells), self._contents)):
                 return False
         except (KeyError, ValueError):  # a name was deleted, a cell emptied
             return False
-        return all(names.keys().isdisjoint(absent) for names, absent in self._absent) and all(
-            len(names) == size for names, size in self._sizes
-        )
+        if not self._functions_intact():
+            return False
+        for names, absent in self._absent:
+            if not absent.isdisjoint(names):
+                return False
+        for names, size in self._sizes:  # noqa: SIM110 - a generator costs more than the check
+            if len(names) != size:
+                return False
+        return True
+
+    def _functions_intact(self) -> bool:
+        for function, code, defaults, by_name in self._held:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not by_name
+            ):
+                return False
+        return True

@@ -92,6 +92,11 @@ def is_host_object(value: object) -> bool:
     return top_name(type(value).__module__) in _HOSTS
 
 
+def is_host_function(function: types.FunctionType) -> bool:
+    """Say whether a function was written by an orchestrator or by flowblob."""
+    return top_name(function.__globals__.get("__name__")) in _HOSTS
+
+
 def library_name(value: type | types.FunctionType) -> str:
     """Return the full public name of a library's class or function.
 

@@ -18,6 +18,7 @@ from typing import Any
 from flowblob.errors import InvalidInputError
 from flowblob.keys import arrays, files, frames, standard
 from flowblob.keys.canonical import Hashing, unstable
+from flowblob.keys.origin import is_user_class
 from flowblob.model import Blob, Ref
 
 Parts = tuple[object, ...]
@@ -91,12 +92,14 @@ def _structured(kind: type) -> Callable[[Any, Hashing], Parts] | None:
     """Rules for classes that say what their fields are."""
     if hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_fields"):
         return _pydantic
-    if is_dataclass(kind) and _reduces_as(kind, object):
-        return _dataclass
     base = next((base for base in _PLAIN_COPY if issubclass(kind, base)), None)
-    if base is not None and _reduces_as(kind, base):
-        return functools.partial(_subclass, base)
-    return None
+    if base is not None:
+        return functools.partial(_subclass, base) if _reduces_as(kind, base) else None
+    if not _reduces_as(kind, object):
+        return None
+    if is_dataclass(kind):
+        return _dataclass
+    return _instance if is_user_class(kind) else None
 
 
 def _reduces_as(kind: type, base: type) -> bool:
@@ -190,6 +193,18 @@ def _reduced(value: Any, hashing: Hashing) -> Parts:
         raise unstable(value, "reading it uses it up")
     if hashing.is_strict:
         raise unstable(value, "only its pickled state could stand for it")
+    parts = _instance(value, hashing)
+    if parts[0] == "object" and not isinstance(value, BaseException):
+        hashing.warn(
+            f"{kind.__module__}.{kind.__qualname__} counts by its pickled state; "
+            "__flowblob_key__ or hash_with makes its identity exact"
+        )
+    return parts
+
+
+def _instance(value: Any, hashing: Hashing) -> Parts:
+    """Take an object by its state; exact where the class leaves it to Python what that is."""
+    kind = type(value)
     reducer = copyreg.dispatch_table.get(kind)
     try:
         reduced: Any = reducer(value) if reducer else value.__reduce_ex__(5)
@@ -197,13 +212,8 @@ def _reduced(value: Any, hashing: Hashing) -> Parts:
         raise
     except Exception as error:  # a reducer may raise anything; all mean the same
         raise unstable(value, str(error)) from error
-    if not isinstance(value, BaseException):
-        hashing.warn(
-            f"{kind.__module__}.{kind.__qualname__} counts by its pickled state; "
-            "__flowblob_key__ or hash_with makes its identity exact"
-        )
-    if isinstance(reduced, str):
-        return ("global", hashing.class_id(kind), reduced)
+    if isinstance(reduced, str):  # a global: pickle keeps no more than its name
+        return ("global", hashing.class_id(kind), getattr(value, "__module__", None), reduced)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]
         make, args = None, args[1:]

@@ -86,6 +86,8 @@ def _first(pair: tuple[str, object]) -> str:
 
 def _typing(value: Any, _: Hashing) -> Parts:
     origin = typing.get_origin(value)
+    if origin is types.UnionType or origin is typing.Union:
+        return ("typing", "union", typing.get_args(value))  # two types until Python 3.14
     if origin is not None:
         metadata = getattr(value, "__metadata__", ())
         return ("typing", origin, typing.get_args(value), metadata)

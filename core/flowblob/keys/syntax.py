@@ -51,6 +51,8 @@ def _write_fields(node: ast.AST, out: list[str], left_out: set[str]) -> None:
             continue
         if name == "body" and isinstance(node, _DOCUMENTED):
             value = _without_docstring(value)
+        elif name == "values" and isinstance(node, ast.JoinedStr):
+            value = _joined(value)
         out.append(name + "=")
         _write(value, out)
         out.append(";")
@@ -64,6 +66,18 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         # `pass` is what remains of a body that only explained itself.
         return body[1:] or [ast.Pass()]
     return body
+
+
+def _joined(values: list[Any]) -> list[Any]:
+    """The pieces of an f-string; Python 3.12.0 and 3.12.1 cut its texts in other places."""
+    pieces: list[Any] = []
+    for value in values:
+        last = pieces[-1] if pieces else None
+        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
+            pieces[-1] = ast.Constant(str(last.value) + str(value.value))
+        elif not (isinstance(value, ast.Constant) and value.value == ""):
+            pieces.append(value)
+    return pieces
 
 
 def _literal(value: Any) -> str:

@@ -19,6 +19,7 @@ from flowblob.keys import bytecode, classes, imports
 from flowblob.keys.canonical import Hashing, hash_parts
 from flowblob.keys.guards import Guards, is_immutable
 from flowblob.keys.origin import (
+    is_host_function,
     is_host_object,
     is_user_class,
     is_user_function,
@@ -138,6 +139,9 @@ class Walk:
 
     def _foreign(self, function: types.FunctionType, label: str) -> str:
         """A library's function: by name, with the user's functions that it wraps."""
+        wrapped = getattr(function, "__wrapped__", None)
+        if wrapped is not None and is_host_function(function):
+            return self.refer(wrapped, label)
         parts = [self._library(function)]
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
@@ -145,7 +149,6 @@ class Walk:
             if is_immutable(held) or _is_code(held):
                 self.guards.cell(cell, held)
                 parts.append(f"{name}={self.refer(held, label)}")
-        wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             parts.append(f"wrapped={self.refer(wrapped, label)}")
         return hash_parts(*parts) if len(parts) > 1 else parts[0]
@@ -186,7 +189,8 @@ class Walk:
 
     def _by_name(self, value: object, label: str, *, quiet: bool, why: str = "") -> str:
         kind = library_name(type(value))
-        self.by_name.append(label)
+        if label not in self.by_name:
+            self.by_name.append(label)
         if not quiet:
             self.warn(f"{label} ({kind}) counts by its name alone: {why}")
         return f"by name {label} {type(value).__qualname__}"
