@@ -46,6 +46,13 @@ _BUILTIN = {
     "json-typed": "jsonable:TypedJsonSerializer",
     "npy": "arrays:NpySerializer",
     "npy-scalar": "arrays:NpyScalarSerializer",
+    "arrow": "tables:ArrowTableSerializer",
+    "arrow-batch": "tables:ArrowBatchSerializer",
+    "arrow-array": "tables:ArrowArraySerializer",
+    "polars": "tables:PolarsSerializer",
+    "polars-series": "tables:PolarsSeriesSerializer",
+    "pandas": "frames:PandasSerializer",
+    "pandas-series": "frames:PandasSeriesSerializer",
     "file": "trees:FileSerializer",
     "tree": "trees:TreeSerializer",
     "pickle5": "pickles:PickleSerializer",
@@ -62,6 +69,9 @@ _SCALARS: dict[type, str] = {
 #: First part of a type's module -> ids of the formats that may take it, asked in this order.
 _LIBRARIES = {
     "numpy": ("npy", "npy-scalar"),
+    "pandas": ("pandas", "pandas-series"),
+    "polars": ("polars", "polars-series"),
+    "pyarrow": ("arrow", "arrow-batch", "arrow-array"),
     "flowblob": ("file", "tree"),
 }
 _JSON = ("json", "json-typed")

@@ -5,6 +5,8 @@ Nothing is written through a link, and nothing stands at a target unless it is c
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -54,40 +56,25 @@ def read_manifest(reader: Reader) -> bytes:
 
 def checkout_tree(manifest: bytes, reader: Reader, name: str) -> Dir:
     """Return a private copy of a folder, made anew unless the one that is there is intact."""
-    safe_name(name)
     entries = parse(manifest)
     home = reader.folder("tree-" + hashlib.sha256(manifest).hexdigest())
-    target = home / name
-    if is_intact(target, entries):
-        return Dir(target)
-    fresh = home / f".{uuid.uuid4().hex}"
-    try:
-        restore(entries, reader, fresh, is_private=True)
-        _replace_folder(fresh, target, entries)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    target = home / safe_name(name)
+    while not is_intact(target, entries):
+        if os.path.lexists(target):
+            # Moved away before it is removed: at no time does a half-removed folder bear the name.
+            trash = home / f".{uuid.uuid4().hex}"
+            with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+                os.rename(target, trash)
+            shutil.rmtree(trash, ignore_errors=True)
+        with contextlib.suppress(AlreadyExistsError):  # as above
+            restore(entries, reader, target, is_private=True)
     return Dir(target)
-
-
-def _replace_folder(fresh: Path, target: Path, entries: list[Entry]) -> None:
-    while True:
-        try:
-            os.rename(fresh, target)
-            return
-        except OSError:
-            if not target.is_dir() or is_intact(target, entries):
-                if target.is_dir():
-                    return  # somebody else was quicker
-                raise
-        trash = target.with_name(f".{uuid.uuid4().hex}")
-        os.rename(target, trash)
-        shutil.rmtree(trash, ignore_errors=True)
 
 
 def restore(
     entries: list[Entry], reader: Reader, target: Path, *, is_private: bool = False
 ) -> None:
-    """Make the folder `target`, which must not exist, with everything in it, or nothing at all.
+    """Make the folder `target` with everything in it; it appears complete or not at all.
 
     Args:
         entries: From `parse`, which has refused whatever leads elsewhere.
@@ -97,39 +84,49 @@ def restore(
 
     Raises:
         AlreadyExistsError: Something stands at the target.
+        StorageUnavailableError: It cannot be written.
     """
+    taken = AlreadyExistsError(
+        f"{target} exists already", hint="Choose another target, or remove it"
+    )
+    if os.path.lexists(target):
+        raise taken
+    fresh = target.with_name(f".flowblob-{uuid.uuid4().hex}")
     try:
-        target.mkdir(parents=True)
-    except FileExistsError as error:
-        raise AlreadyExistsError(
-            f"{target} exists already", hint="Choose another target, or remove it"
-        ) from error
-    try:
-        folders = {parent for entry in entries for parent in parents(entry.path)}
-        folders |= {entry.path for entry in entries if not entry.part and not entry.link}
-        for folder in sorted(folders):
-            (target / folder).mkdir(parents=True, exist_ok=True)
-        for entry in entries:
-            if entry.part:
-                mode = (
-                    (0o555 if entry.is_executable else 0o444)
-                    if is_private
-                    else (0o777 if entry.is_executable else 0o666)
-                )
-                _copy(reader.part(entry.part), entry, target / entry.path, mode)
-        # Links last, so that nothing is ever written through one.
-        for entry in entries:
-            if entry.link:
-                os.symlink(entry.link, target / entry.path)
+        fresh.mkdir(parents=True)
+        _fill(fresh, entries, reader, is_private)
+        os.rename(fresh, target)
     except OSError as error:
-        shutil.rmtree(target, ignore_errors=True)
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR) and os.path.lexists(
+            target
+        ):
+            raise taken from error
         raise StorageUnavailableError(
             f"Cannot write {error.filename or target}: {error.strerror or error}",
             hint="Check the folder, space and permissions",
         ) from error
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _fill(root: Path, entries: list[Entry], reader: Reader, is_private: bool) -> None:
+    folders = {parent for entry in entries for parent in parents(entry.path)}
+    folders |= {entry.path for entry in entries if not entry.part and not entry.link}
+    for folder in sorted(folders):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        if entry.part:
+            mode = 0o777 if entry.is_executable else 0o666
+            _copy(
+                reader.part(entry.part),
+                entry,
+                root / entry.path,
+                mode & 0o555 if is_private else mode,
+            )
+    # Links last, so that nothing is ever written through one.
+    for entry in entries:
+        if entry.link:
+            os.symlink(entry.link, root / entry.path)
 
 
 def _copy(part: Reader, entry: Entry, path: Path, mode: int) -> None:
