@@ -538,8 +538,14 @@ class Catalog(ABC):
     # upkeep ---------------------------------------------------------
 
     @abstractmethod
-    def condemned(self, *, grace: timedelta, limit: int) -> list[Payload]:
-        """Condemn what has no reference or live pin, and is old; return all condemned."""
+    def condemned(self, *, grace: timedelta, limit: int, dry_run: bool = False) -> list[Payload]:
+        """Condemn what has no reference or live pin, and is old; return all condemned.
+
+        Args:
+            grace: How long nothing may have used a payload, on the catalog's wall clock.
+            limit: At most so many.
+            dry_run: Change nothing; also return what would be condemned.
+        """
 
     @abstractmethod
     def forget(self, generation: str) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
+from flowblob.abc import Payload
 from flowblob.catalogs import sqlite_file
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
@@ -35,6 +36,7 @@ class SqliteCatalog(SqlCatalog):
 
     dialect: ClassVar[Dialect] = Dialect(
         name="sqlite",
+        json_array="json_array",
         json_object="json_group_object(t.name, json(t.value))",
         text_list="group_concat(a.name, '/')",
     )
@@ -42,7 +44,7 @@ class SqliteCatalog(SqlCatalog):
     def __init__(
         self, path: Path, *, clock: Clock | None = None, wait: float = WAIT_SECONDS
     ) -> None:
-        self._setup(Path(os.path.abspath(path)), clock, wait)  # noqa: PTH100 - keeps symlinks
+        self._setup(Path(os.path.abspath(path)), clock, wait)
 
     @classmethod
     def memory(cls, *, clock: Clock | None = None) -> SqliteCatalog:
@@ -111,6 +113,24 @@ class SqliteCatalog(SqlCatalog):
         except (sqlite3.Error, UnicodeError, OverflowError) as error:
             raise sqlite_file.translate(error, self.path) from error
 
+    def _look_up(
+        self, sql: str, parameters: tuple[Any, ...], payload_at: int
+    ) -> tuple[Row, Payload | None] | None:
+        if self.path is None:  # its reader is its writer, which does not see its own commits
+            return super()._look_up(sql, parameters, payload_at)
+        if not self._store_id:
+            self._open()
+        pool = self._pool
+        epoch = pool.epoch
+        try:
+            connection = pool.take()
+            try:
+                return connection.look_up(sql, parameters, payload_at)
+            finally:
+                pool.give(connection, epoch)
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise sqlite_file.translate(error, self.path) from error
+
     def _read(self, step: Callable[[Connection], T]) -> T:
         if not self._store_id:
             self._open()
@@ -133,7 +153,7 @@ class SqliteCatalog(SqlCatalog):
     ) -> T:
         return self._transact(False, lambda connection: step(connection, *args, **kwargs))
 
-    def _transact(self, durable: bool, step: Callable[[Connection], T]) -> T:  # noqa: FBT001
+    def _transact(self, durable: bool, step: Callable[[Connection], T]) -> T:
         if not self._store_id:
             self._open()
         with sqlite_file.translated(self.path), self._lock:
@@ -148,6 +168,10 @@ class SqliteCatalog(SqlCatalog):
                     connection.execute("ROLLBACK")
                 raise
             return result
+
+    def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
+        # RETURNING would need SQLite 3.35, which long-term distributions do not have yet.
+        return int(connection.execute(sql, parameters).lastrowid)
 
     def _serialize(self, connection: Connection, *names: str) -> None:
         """Do nothing: the write lock already serialises everything."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs.mounts import refuse_network
+from flowblob.catalogs.pool import Reader
 from flowblob.errors import (
     CatalogUnavailableError,
     ConflictError,
@@ -41,7 +42,7 @@ def prepare(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:  # noqa: FBT001
+def connect(path: Path, wait: float, durable: bool) -> Reader:
     """Open a connection that syncs at every commit, or only at checkpoints."""
     connection = sqlite3.connect(
         path,
@@ -49,6 +50,7 @@ def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:  # no
         isolation_level=None,
         check_same_thread=False,
         cached_statements=_STATEMENTS,
+        factory=Reader,
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
@@ -60,10 +62,14 @@ def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:  # no
     return connection
 
 
-def connect_memory() -> sqlite3.Connection:
+def connect_memory() -> Reader:
     """Open a database that lives as long as its connection."""
     connection = sqlite3.connect(
-        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        ":memory:",
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
+        factory=Reader,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
@@ -98,9 +104,10 @@ def schema_of(connection: sqlite3.Connection, path: Path | None) -> int:
         SchemaVersionError: Newer code made it.
         InvalidInputError: It is the database of another program.
     """
-    number = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    # In this order: while another process makes the store, each may only be newer than the last.
     used = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    number = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if used and mark != APPLICATION_ID:
         raise InvalidInputError(
             f"{path} is an SQLite database of another program", hint="Choose another file"

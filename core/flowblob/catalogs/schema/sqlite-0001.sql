@@ -92,7 +92,7 @@ CREATE TABLE payload (
     inline INTEGER NOT NULL,
     stored_size INTEGER NOT NULL,
     encoding TEXT NOT NULL DEFAULT '',
-    base INTEGER REFERENCES payload (seq),
+    base TEXT REFERENCES payload (generation),
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL
 );

@@ -8,12 +8,11 @@ from __future__ import annotations
 from flowblob.catalogs.sql.committing import Committing
 from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.engine import Connection, Dialect, Row
-from flowblob.catalogs.sql.placing import Placing
 from flowblob.catalogs.sql.reservations import Reservations
 from flowblob.catalogs.sql.upkeep import Upkeep
 
 
-class SqlCatalog(Reservations, Committing, Placing, Deleting, Upkeep):
+class SqlCatalog(Reservations, Committing, Deleting, Upkeep):
     """All of a catalog but the engine."""
 
 

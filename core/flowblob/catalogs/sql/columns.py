@@ -35,7 +35,7 @@ BLOB_JOINS = """JOIN incarnation i ON i.seq = v.incarnation
 LIVE = "NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)"
 
 PAYLOAD = """p.digest, p.size, p.checksum, p.generation, p.state, p.inline, p.stored_size,
-    p.encoding, (SELECT b.generation FROM payload b WHERE b.seq = p.base)"""
+    p.encoding, p.base"""
 
 MAIN_PAYLOAD = f"m.name, {PAYLOAD}, d.data"
 

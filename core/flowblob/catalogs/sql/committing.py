@@ -10,7 +10,7 @@ from flowblob.catalogs.sql.content import content_hash
 from flowblob.catalogs.sql.entries import Entries
 from flowblob.catalogs.sql.lineage import Lineage
 from flowblob.catalogs.sql.names import Names
-from flowblob.catalogs.sql.placing import insert_payload
+from flowblob.catalogs.sql.placing import Placing
 from flowblob.catalogs.sql.releasing import Releasing
 from flowblob.errors import (
     AlreadyExistsError,
@@ -36,12 +36,12 @@ _HEAD = """SELECT i.seq, i.head, v.seq, v.version, v.content, v.history
 _INSERT = """INSERT INTO version (id, incarnation, version, prev_version, op, content, digest, size,
     checksum, kind, media_type, serializer, filename, metadata, partitions, parts, history,
     value_digest, external, signature, signature_key, preview, run, created_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _NO_PART = Part("", "", 0, "")
 
 
-class Committing(Names, Lineage, Entries, Releasing):
+class Committing(Names, Lineage, Entries, Placing, Releasing):
     """The transaction that makes a put visible, and the look-up of what it did."""
 
     def commit(self, draft: Draft) -> Commit:
@@ -63,12 +63,12 @@ class Committing(Names, Lineage, Entries, Releasing):
             self._check_lease(connection, draft.reservation)
         if draft.entry is not None:
             self._check_entry(connection, draft.entry, now)
-        payloads = [_settle(connection, part, now) for part in draft.parts]
+        payloads = [self._settle(connection, part, now) for part in draft.parts]
         run = None if draft.run is None else self._put_run(connection, draft.run, now)
         content = content_hash(draft)
         is_new = draft.new_version or head is None or head[4] != content
         if is_new:
-            seq = self._append(connection, draft, head, content, run, now)
+            seq = self._append(connection, draft, head, content=content, run=run, now=now)
             _attach(connection, seq, draft.parts, payloads)
         else:
             seq = head[2]
@@ -87,6 +87,7 @@ class Committing(Names, Lineage, Entries, Releasing):
         connection: Connection,
         draft: Draft,
         head: Row | None,
+        *,
         content: bytes,
         run: int | None,
         now: int,
@@ -96,7 +97,8 @@ class Committing(Names, Lineage, Entries, Releasing):
         else:
             incarnation, number, previous = head[0], head[1] + 1, head[3]
         main = draft.parts[0] if draft.parts and not draft.parts[0].name else _NO_PART
-        seq: int = connection.execute(
+        seq = self._insert(
+            connection,
             _INSERT,
             (
                 new_id(), incarnation, number, previous, draft.op, content, main.digest, main.size,
@@ -105,7 +107,7 @@ class Committing(Names, Lineage, Entries, Releasing):
                 len(draft.parts) - (main is not _NO_PART), int(draft.history), draft.value_digest,
                 draft.external, draft.signature, draft.signature_key, draft.preview, run, now,
             ),
-        ).fetchone()[0]  # fmt: skip
+        )  # fmt: skip
         connection.execute(
             "UPDATE incarnation SET head = ?, newest = ? WHERE seq = ?", (number, seq, incarnation)
         )
@@ -114,11 +116,11 @@ class Committing(Names, Lineage, Entries, Releasing):
         return seq
 
     def _incarnate(self, connection: Connection, key: str, now: int) -> int:
-        seq: int = connection.execute(
-            "INSERT INTO incarnation (id, key, created_at) VALUES (?, ?, ?) RETURNING seq",
+        return self._insert(
+            connection,
+            "INSERT INTO incarnation (id, key, created_at) VALUES (?, ?, ?)",
             (new_id(), key, now),
-        ).fetchone()[0]
-        return seq
+        )
 
     def _link(
         self, connection: Connection, draft: Draft, seq: int, run: int | None, now: int
@@ -129,6 +131,35 @@ class Committing(Names, Lineage, Entries, Releasing):
             self._put_parents(connection, seq, draft.parents, now)
         if run is not None:
             self._put_use(connection, run, seq, "output", now)
+
+    def _settle(self, connection: Connection, part: Part, now: int) -> int | None:
+        """Return the row of a part's payload, made `ok`; None for a part that is only a digest."""
+        if part.data is not None:
+            found = connection.execute(
+                "SELECT seq FROM payload WHERE digest = ? AND state = 'ok' AND inline = 1 LIMIT 1",
+                (part.digest,),
+            ).fetchone()
+            if found is not None:
+                return int(found[0])
+            seq, _ = self._insert_payload(connection, part, state="ok", now=now, data=part.data)
+            return seq
+        if not part.generation:
+            return None
+        row = connection.execute(
+            "SELECT seq, state, digest FROM payload WHERE generation = ?", (part.generation,)
+        ).fetchone()
+        if row is None or row[1] not in ("uploading", "ok"):
+            raise PlacementLost(part.generation)
+        seq, state, digest = row
+        if digest != part.digest:
+            raise InvalidInputError(
+                f"Generation {part.generation} holds {digest}, not {part.digest}"
+            )
+        if state == "uploading":
+            connection.execute(
+                "UPDATE payload SET state = 'ok', changed_at = ? WHERE seq = ?", (now, seq)
+            )
+        return int(seq)
 
 
 def _check_expectations(draft: Draft, head: Row | None) -> None:
@@ -150,40 +181,13 @@ def _check_expectations(draft: Draft, head: Row | None) -> None:
         )
 
 
-def _settle(connection: Connection, part: Part, now: int) -> int | None:
-    """Return the row of a part's payload, made `ok`; None for a part that is only a digest."""
-    if part.data is not None:
-        found = connection.execute(
-            "SELECT seq FROM payload WHERE digest = ? AND state = 'ok' AND inline = 1 LIMIT 1",
-            (part.digest,),
-        ).fetchone()
-        if found is not None:
-            return int(found[0])
-        return insert_payload(connection, part, state="ok", now=now, data=part.data)[0]
-    if not part.generation:
-        return None
-    row = connection.execute(
-        "SELECT seq, state, digest FROM payload WHERE generation = ?", (part.generation,)
-    ).fetchone()
-    if row is None or row[1] not in ("uploading", "ok"):
-        raise PlacementLost(part.generation)
-    seq, state, digest = row
-    if digest != part.digest:
-        raise InvalidInputError(f"Generation {part.generation} holds {digest}, not {part.digest}")
-    if state == "uploading":
-        connection.execute(
-            "UPDATE payload SET state = 'ok', changed_at = ? WHERE seq = ?", (now, seq)
-        )
-    return int(seq)
-
-
 def _attach(
     connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
 ) -> None:
     for position, (part, payload) in enumerate(zip(parts, payloads, strict=True)):
         if payload is not None:
             connection.execute(
-                "INSERT INTO version_payload (version, name, position, payload) VALUES (?, ?, ?, ?)",
+                "INSERT INTO version_payload VALUES (?, ?, ?, ?)",
                 (version, part.name, position, payload),
             )
 

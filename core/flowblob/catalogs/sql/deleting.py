@@ -66,7 +66,7 @@ class Deleting(Reading, Releasing):
             "SELECT name FROM alias WHERE incarnation = ?", (row[0],)
         ).fetchall()
         for (name,) in aliases:
-            note_move(connection, row[0], name, None, now, by)
+            note_move(connection, row[0], name, None, at=now, by=by)
         connection.execute("DELETE FROM alias WHERE incarnation = ?", (row[0],))
         connection.execute(
             "UPDATE incarnation SET ended_at = ?, newest = NULL WHERE seq = ?", (now, row[0])

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
-from flowblob.abc import Catalog
+from flowblob.abc import Catalog, Payload
+from flowblob.catalogs import rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +22,10 @@ class Cursor(Protocol):
     @property
     def rowcount(self) -> int:
         """How many rows the statement changed."""
+
+    @property
+    def lastrowid(self) -> Any:
+        """The number of the row inserted last, where the driver knows it."""
 
     def fetchone(self) -> Any:
         """Return the next row or None."""
@@ -36,19 +41,26 @@ class Connection(Protocol):
         """Run one statement."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared as an object: it is a key of caches
 class Dialect:
     """The few texts in which SQL engines differ.
 
     Attributes:
         name: `sqlite` or `postgresql`.
+        json_array: Function that builds a JSON array of its arguments.
         json_object: Aggregate that builds a JSON object from a name and a JSON text.
         text_list: Aggregate that joins texts with a slash.
     """
 
     name: str
+    json_array: str
     json_object: str
     text_list: str
+
+
+def to_row_and_payload(row: Row, payload_at: int) -> tuple[Row, Payload | None]:
+    """Return the row, and the payload whose columns begin at an index, none if it is negative."""
+    return row, rows.to_payload(row, payload_at, row[-1]) if payload_at >= 0 else None
 
 
 class SqlEngine(Catalog):
@@ -59,6 +71,16 @@ class SqlEngine(Catalog):
     @abstractmethod
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Read in a snapshot of its own."""
+
+    def _look_up(
+        self, sql: str, parameters: tuple[Any, ...], payload_at: int
+    ) -> tuple[Row, Payload | None] | None:
+        """Read the one row of an often repeated look-up, with the payload in its last columns.
+
+        An engine may remember both: a row and a payload hold nothing that a caller could change.
+        """
+        found = self._query(sql, parameters)
+        return to_row_and_payload(found[0], payload_at) if found else None
 
     @abstractmethod
     def _read(self, step: Callable[[Connection], T]) -> T:
@@ -75,6 +97,10 @@ class SqlEngine(Catalog):
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `_write`, but a power cut may take the last moments: for what dies with the boot."""
+
+    @abstractmethod
+    def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
+        """Insert one row into a table numbered by `seq`, and return its number."""
 
     @abstractmethod
     def _serialize(self, connection: Connection, *names: str) -> None:

@@ -19,7 +19,7 @@ _FIND_RUN = """SELECT seq, url, name, used, generated FROM run
     WHERE system = ? AND task_run_id = ? AND attempt = ?"""
 
 _INSERT_RUN = """INSERT INTO run (system, flow, run_id, task, task_run_id, attempt, map_index, url,
-    name, started_at, used, generated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"""
+    name, started_at, used, generated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _INSERT_USE = "INSERT INTO use (run, version, role, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
@@ -57,9 +57,7 @@ class Lineage(SqlEngine):
                 (len(moments), max(moments), max(moments), key),
             )
 
-    def _put_use(
-        self, connection: Connection, run: int, version: int, role: str, at: int
-    ) -> None:
+    def _put_use(self, connection: Connection, run: int, version: int, role: str, at: int) -> None:
         connection.execute(_INSERT_USE, (run, version, role, at))
 
     def _put_run(self, connection: Connection, run: Run, now: int) -> int:
@@ -67,14 +65,14 @@ class Lineage(SqlEngine):
         found = connection.execute(_FIND_RUN, run.identity).fetchone()
         if found is None:
             started = now if run.started_at is None else rows.to_micros(run.started_at)
-            seq: int = connection.execute(
+            return self._insert(
+                connection,
                 _INSERT_RUN,
                 (
                     run.system, run.flow, run.run_id, run.task, run.task_run_id, run.attempt,
                     run.map_index, run.url, run.name, started, used, made,
                 ),
-            ).fetchone()[0]  # fmt: skip
-            return seq
+            )  # fmt: skip
         seq, url, name, old_used, old_made = found
         # A run is met many times; what it learnt since (a page, small values) is added.
         new = (run.url or url, run.name or name, _merge(old_used, used), _merge(old_made, made))
@@ -83,7 +81,7 @@ class Lineage(SqlEngine):
                 "UPDATE run SET url = ?, name = ?, used = ?, generated = ? WHERE seq = ?",
                 (*new, seq),
             )
-        return seq
+        return int(seq)
 
     def _put_parents(
         self, connection: Connection, version: int, parents: Sequence[str], now: int

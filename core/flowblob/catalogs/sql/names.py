@@ -13,15 +13,16 @@ from flowblob.model import Blob, TagValue
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection, Row
 
-_LIVE_VERSION = """SELECT v.seq, v.incarnation, v.version FROM version v
+_LIVE_VERSION = """SELECT v.seq, v.incarnation FROM version v
     WHERE v.id = ? AND NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)"""
 
-_ALIAS = """SELECT a.version, v.version, a.immutable FROM alias a JOIN version v ON v.seq = a.version
-    WHERE a.incarnation = ? AND a.name = ?"""
+_ALIAS = """SELECT a.version, v.version, a.immutable
+    FROM alias a JOIN version v ON v.seq = a.version WHERE a.incarnation = ? AND a.name = ?"""
 
 _MOVE = """INSERT INTO alias (incarnation, name, version, immutable, at, by)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incarnation, name) DO UPDATE SET
-    version = excluded.version, immutable = excluded.immutable, at = excluded.at, by = excluded.by"""
+    version = excluded.version, immutable = excluded.immutable,
+    at = excluded.at, by = excluded.by"""
 
 _NOTE_MOVE = "INSERT INTO alias_history (incarnation, name, version, at, by) VALUES (?, ?, ?, ?, ?)"
 
@@ -95,19 +96,20 @@ class Names(Reading):
         immutable: bool = False,
         by: str = "",
     ) -> Blob:
-        return self._write(self._promote, blob, alias, expect, immutable, by)
+        return self._write(self._promote, blob, alias, expect=expect, immutable=immutable, by=by)
 
     def _promote(
         self,
         connection: Connection,
         blob: Blob,
         alias: str,
+        *,
         expect: int | None,
-        immutable: bool,  # noqa: FBT001 - handed through `_write`
+        immutable: bool,
         by: str,
     ) -> Blob:
         self._serialize(connection, blob.key)
-        seq, incarnation, version = _live(connection, blob.id)
+        seq, incarnation = _live(connection, blob.id)
         standing = connection.execute(_ALIAS, (incarnation, alias)).fetchone()
         at = None if standing is None else standing[1]
         if expect is not None and at != expect:
@@ -123,7 +125,7 @@ class Names(Reading):
             )
         now = self._now(connection)
         if standing is None or standing[0] != seq:
-            note_move(connection, incarnation, alias, seq, now, by)
+            note_move(connection, incarnation, alias, seq, at=now, by=by)
         if standing is None or standing[0] != seq or bool(standing[2]) < immutable:
             connection.execute(_MOVE, (incarnation, alias, seq, int(immutable), now, by))
         return self._blob(connection, seq)
@@ -141,7 +143,7 @@ class Names(Reading):
         if row is None:
             raise NotFoundError(f"{key}@{alias} does not exist", hint="List the key's aliases")
         connection.execute("DELETE FROM alias WHERE incarnation = ? AND name = ?", (row[0], alias))
-        note_move(connection, row[0], alias, None, self._now(connection), by)
+        note_move(connection, row[0], alias, None, at=self._now(connection), by=by)
 
     def alias_history(self, key: str, alias: str) -> list[dict[str, Any]]:
         found = self._query(
@@ -179,10 +181,16 @@ class Names(Reading):
 
 
 def note_move(
-    connection: Connection, incarnation: int, alias: str, version: int | None, now: int, by: str
+    connection: Connection,
+    incarnation: int,
+    alias: str,
+    version: int | None,
+    *,
+    at: int,
+    by: str,
 ) -> None:
     """Keep that an alias moved, or with no version that it went."""
-    connection.execute(_NOTE_MOVE, (incarnation, alias, version, now, by))
+    connection.execute(_NOTE_MOVE, (incarnation, alias, version, at, by))
 
 
 def _live(connection: Connection, blob_id: str) -> Row:

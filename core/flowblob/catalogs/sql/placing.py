@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flowblob.abc import Payload, Spooled
+from flowblob.abc import Part, Payload, Spooled
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
@@ -26,7 +26,7 @@ _OWN = f"""SELECT p.seq, '', {columns.PAYLOAD} FROM pin n JOIN payload p ON p.se
     WHERE n.op = ? AND p.digest = ? AND p.state = 'uploading' LIMIT 1"""
 
 _INSERT = """INSERT INTO payload (generation, digest, size, checksum, state, inline, stored_size,
-    created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"""
+    created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _PIN = """INSERT INTO pin (op, payload, boot, expires) VALUES (?, ?, ?, ?)
     ON CONFLICT (op, payload) DO UPDATE SET boot = excluded.boot, expires = excluded.expires"""
@@ -75,7 +75,7 @@ class Placing(SqlEngine):
                 payload = rows.to_payload(row, 1)
                 assert payload is not None
                 return row[0], payload, must_write
-        seq, generation = insert_payload(connection, part, state="uploading", now=now)
+        seq, generation = self._insert_payload(connection, part, state="uploading", now=now)
         payload = Payload(
             "", part.digest, part.size, part.checksum, generation, "uploading",
             stored_size=part.size,
@@ -109,22 +109,30 @@ class Placing(SqlEngine):
             (state, now, generation, state),
         )
 
+    def _insert_payload(
+        self,
+        connection: Connection,
+        part: Spooled | Part,
+        *,
+        state: str,
+        now: int,
+        data: bytes | None = None,
+    ) -> tuple[int, str]:
+        """Insert a fresh generation, with its bytes if they are inline: (row number, uuid)."""
+        generation = new_id()
+        inline = int(data is not None)
+        stored = 0 if inline else part.size
+        seq = self._insert(
+            connection,
+            _INSERT,
+            (generation, part.digest, part.size, part.checksum, state, inline, stored, now, now),
+        )
+        if inline:
+            connection.execute(
+                "INSERT INTO inline_payload (payload, data) VALUES (?, ?)", (seq, data)
+            )
+        return seq, generation
+
 
 def _unpin(connection: Connection, op: str) -> None:
     connection.execute("DELETE FROM pin WHERE op = ?", (op,))
-
-
-def insert_payload(
-    connection: Connection, part: Any, *, state: str, now: int, data: bytes | None = None
-) -> tuple[int, str]:
-    """Insert a fresh generation, with its bytes if they are inline; return (row number, uuid)."""
-    generation = new_id()
-    inline = data is not None
-    stored = 0 if inline else part.size
-    seq = connection.execute(
-        _INSERT,
-        (generation, part.digest, part.size, part.checksum, state, int(inline), stored, now, now),
-    ).fetchone()[0]
-    if inline:
-        connection.execute("INSERT INTO inline_payload (payload, data) VALUES (?, ?)", (seq, data))
-    return seq, generation

@@ -33,7 +33,7 @@ _FORMS = {
 
 
 @cache
-def _find_sql(dialect: Dialect, form: str, payload: bool) -> str:  # noqa: FBT001 - a cache key
+def _find_sql(dialect: Dialect, form: str, payload: bool) -> str:
     picked, joins = columns.blob_columns(dialect), columns.BLOB_JOINS
     if payload:
         picked, joins = f"{picked}, {columns.MAIN_PAYLOAD}", f"{joins} {columns.MAIN_PAYLOAD_JOINS}"
@@ -77,14 +77,9 @@ class Reading(SqlEngine):
 
     def find(self, ref: Ref, *, payload: bool = False) -> Record | None:
         form, parameters = _form(ref)
-        found = self._query(_find_sql(self.dialect, form, payload), parameters)
-        if not found:
-            return None
-        row = found[0]
-        blob = rows.to_blob(row)
-        if not payload:
-            return Record(blob, None)
-        return Record(blob, rows.to_payload(row, rows.BLOB_WIDTH, row[-1]))
+        sql = _find_sql(self.dialect, form, payload)
+        found = self._look_up(sql, parameters, rows.BLOB_WIDTH if payload else -1)
+        return None if found is None else Record(rows.to_blob(found[0]), found[1])
 
     def payloads(self, blob_id: str) -> list[Payload]:
         found = self._query(
@@ -114,7 +109,8 @@ class Reading(SqlEngine):
         limit: int | None = None,
         filters: Mapping[str, Any] | None = None,
     ) -> list[Blob]:
-        where, parameters = ["i.ended_at IS NULL"], []
+        where = ["i.ended_at IS NULL"]
+        parameters: list[object] = []
         if prefix:
             where.append("i.key >= ? AND i.key < ?")
             parameters += [prefix, prefix + "\U0010ffff"]

@@ -35,7 +35,9 @@ class Reservations(Entries):
         if not owner:
             raise InvalidInputError("A reservation needs an owner")
         while True:
-            taken = self._write_relaxed(self._acquire, key, owner, ttl, max_hold, stale_rev)
+            taken = self._write_relaxed(
+                self._acquire, key, owner, ttl=ttl, max_hold=max_hold, stale_rev=stale_rev
+            )
             if taken is not None:
                 return taken
             found = self.entry(key)
@@ -48,6 +50,7 @@ class Reservations(Entries):
         connection: Connection,
         key: str,
         owner: str,
+        *,
         ttl: timedelta,
         max_hold: timedelta,
         stale_rev: int,
@@ -70,9 +73,7 @@ class Reservations(Entries):
                 token += 1
         expires = min(now + ttl // _MICROSECOND, hold_until)
         connection.execute(_TAKE, (key, owner, token, rev, boot, expires, hold_until))
-        return Acquired(
-            Reservation(key, owner, token, rev, ttl, timedelta(0, 0, expires - now))
-        )
+        return Acquired(Reservation(key, owner, token, rev, ttl, timedelta(0, 0, expires - now)))
 
     def heartbeat(self, reservation: Reservation) -> Reservation:
         return self._write_relaxed(self._heartbeat, reservation)
@@ -91,9 +92,7 @@ class Reservations(Entries):
                 f"The reservation of {held.key} was held as long as it may be",
                 hint="Raise max_hold for computations that take longer",
             )
-        connection.execute(
-            "UPDATE reservation SET expires = ? WHERE key = ?", (expires, held.key)
-        )
+        connection.execute("UPDATE reservation SET expires = ? WHERE key = ?", (expires, held.key))
         left = timedelta(0, 0, expires - now)
         return Reservation(
             held.key, held.owner, held.token, held.entry_rev, held.ttl, expires_in=left

@@ -17,7 +17,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _UNREFERENCED = """p.state <> 'condemned' AND p.changed_at <= ?
     AND NOT EXISTS (SELECT 1 FROM version_payload m WHERE m.payload = p.seq)
-    AND NOT EXISTS (SELECT 1 FROM payload b WHERE b.base = p.seq)
+    AND NOT EXISTS (SELECT 1 FROM payload b WHERE b.base = p.generation)
     AND NOT EXISTS (SELECT 1 FROM pin n
         WHERE n.payload = p.seq AND n.boot = ? AND n.expires > ?)"""
 
