@@ -102,6 +102,22 @@ class CachedCall:
             self._opened = Store(self._source)
         return self._opened
 
+    @property
+    def explicit_store(self) -> Store | None:
+        """The store that the user named for this function; None leaves it to the host."""
+        return None if self._source is None else self.store
+
+    def ignoring(self, names: Sequence[str]) -> CachedCall:
+        """Return the same call for a host that passes these arguments in: they do not count."""
+        ignore = tuple(dict.fromkeys((*self._recipe_options["ignore"], *names)))
+        return CachedCall(
+            self.function,
+            self.options,
+            name=self.name,
+            store=self._source,
+            recipe={**self._recipe_options, "ignore": ignore},
+        )
+
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CacheKey:
         """Return the cache key of a call."""
         return self.recipe.key(args, dict(kwargs))

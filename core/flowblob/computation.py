@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -212,13 +212,35 @@ class Computation:
             with best_effort("Releasing a reservation"):
                 self._store.catalog.release(reservation)
 
-    def prepare(self) -> Hit | None:
-        """Look up, then reserve: None means the caller is to compute."""
+    def suspend(self, lease: timedelta) -> Reservation | None:
+        """Keep the reservation for so long without heartbeats, for `resume` in another process."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        held, self._reservation = self._reservation, None
+        if held is not None:
+            with self._tolerant("suspending"):
+                held = self._store.catalog.heartbeat(replace(held, ttl=lease))
+        return held
+
+    def resume(self, reservation: Reservation) -> None:
+        """Go on under a suspended reservation; if it was lost, the commit finds out."""
+        self._hold(replace(reservation, ttl=self._options.lease))
+
+    def prepare(self, *, wait: timedelta | None = None) -> Hit | None:
+        """Look up, then reserve: None means the caller is to compute.
+
+        Args:
+            wait: How long to wait for another holder; None for as long as it holds.
+
+        Raises:
+            ReservationHeldError: Another holder computes still, after `wait`.
+        """
         hit = None if self._refresh else self.lookup()
         if hit is None:
             if self._refresh and self._keeps:
                 self._note_stale()
-            hit = self.begin()
+            hit = self.begin(wait=wait)
         if hit is not None:
             logger.info("%s", hit)
         elif logger.isEnabledFor(logging.INFO) and self._why == "absent":
@@ -228,14 +250,29 @@ class Computation:
 
     def finish(self, value: Any, began: float, read: list[Read]) -> Any:
         """Commit what was computed and return what the caller of the function gets."""
+        hit = self.keep(value, began, read)
+        return value if hit is None else hit.value
+
+    def keep(
+        self,
+        value: Any,
+        began: float,
+        read: list[Read],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Hit | None:
+        """Commit what was computed and say so in the log; None where nothing could be stored."""
         seconds = time.perf_counter() - began
         outer = reads.get()
         if outer is not None:
             outer.extend(read)
-        hit = self.commit(value, cost=timedelta(seconds=seconds), read=tuple(dict.fromkeys(read)))
-        if hit is None:
-            return value
-        if logger.isEnabledFor(logging.INFO):
+        hit = self.commit(
+            value,
+            cost=timedelta(seconds=seconds),
+            read=tuple(dict.fromkeys(read)),
+            metadata=metadata,
+        )
+        if hit is not None and logger.isEnabledFor(logging.INFO):
             logger.info(
                 "miss %s: %s; stored %s %s (%s)",
                 self._key.name,
@@ -244,7 +281,7 @@ class Computation:
                 show_size(hit.blob.size),
                 show_seconds(seconds),
             )
-        return hit.value
+        return hit
 
     def run(self, compute: Callable[[], Any]) -> Any:
         """Return the stored result, or compute it, once for all callers."""
