@@ -76,7 +76,7 @@ class Spool:
             view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         length = len(view)
         self._size += length
-        if length < BLOCK // 4:
+        if length < BLOCK // 4 or self._size <= self._memory:
             self._pending += view
             if len(self._pending) >= BLOCK and self._size > self._memory:
                 self._flush()
@@ -89,10 +89,13 @@ class Spool:
         return length
 
     def copy(self, source: BinaryIO) -> None:
-        """Take a stream to its end, in constant memory."""
-        while block := source.read(BLOCK):
-            # The stream may reuse its buffer; the hashing thread must see these bytes.
-            self.write(block if isinstance(block, bytes) else bytes(block))
+        """Take a stream to its end, in constant memory.
+
+        Raises:
+            InvalidInputError: It gives text, or nothing for now instead of blocking.
+        """
+        while block := _bytes_of(source.read(BLOCK)):
+            self.write(block)
 
     def copy_file(self, path: Path) -> None:
         """Take a whole file: the kernel copies, the copy is hashed.
@@ -105,10 +108,8 @@ class Spool:
                 before = os.fstat(source.fileno())
                 self._copy_descriptor(source, before.st_size)
                 after = os.fstat(source.fileno())
-        except OSError as error:
-            if error.filename is None and not isinstance(error, PermissionError):
-                raise
-            raise InvalidInputError(f"Cannot read {path}: {error.strerror}") from error
+        except OSError as error:  # of the source: those of the spool are translated already
+            raise InvalidInputError(f"Cannot read {path}: {error.strerror or error}") from error
         if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
             raise InvalidInputError(
                 f"{path} changed while it was read", hint="Store it again when nobody writes to it"
@@ -149,6 +150,17 @@ class Spool:
         if self._file is None:
             self._file = _HashedFile(self._storage)
         return self._file
+
+
+def _bytes_of(block: object) -> bytes:
+    # The stream may reuse its buffer; the hashing thread must see these bytes.
+    if isinstance(block, bytes | bytearray | memoryview):
+        return bytes(block)
+    # None means "nothing yet" on a stream that does not block: the end would be taken too early.
+    given = "nothing yet" if block is None else f"a {type(block).__name__}"
+    raise InvalidInputError(
+        f"The stream gave {given}, not bytes", hint="Open it in binary and blocking mode"
+    )
 
 
 class _HashedFile:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from flowblob.abc import Payload, Storage
 from flowblob.errors import (
+    FlowblobError,
     InvalidInputError,
     PayloadCorruptError,
     PayloadMissingError,
@@ -32,6 +33,7 @@ class PayloadReader:
         what: The reference, for messages.
         filename: Original name of the file, empty if there is none.
         parts: Finds the reader of an attached payload.
+        report: Told of a payload that was found missing or damaged.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class PayloadReader:
         what: str,
         filename: str = "",
         parts: _Parts | None = None,
+        report: Callable[[Payload], None] | None = None,
     ) -> None:
         self._payload = payload
         self._storage = storage
@@ -50,6 +53,7 @@ class PayloadReader:
         self._what = what
         self._filename = filename
         self._parts = parts
+        self._report = report
 
     @property
     def size(self) -> int:
@@ -70,17 +74,33 @@ class PayloadReader:
     def data(self) -> bytes:
         """Return the whole payload as bytes."""
         payload = self._payload
-        if payload.data is not None:
-            self._verifier.check_bytes(payload.data, payload.checksum, payload.size, self._what)
-            return payload.data
-        if (descriptor := self._open_file()) is not None:
+        if payload.data is None and (descriptor := self._open_file()) is not None:
             try:
                 return _read_all(descriptor, payload.size)
             finally:
                 os.close(descriptor)
-        found = self._storage.read(payload.name)
-        self._verifier.check_bytes(found, payload.checksum, payload.size, self._what)
+        try:
+            found = payload.data if payload.data is not None else self._storage.read(payload.name)
+            self._verifier.check_bytes(found, payload.checksum, payload.size, self._what)
+        except (PayloadMissingError, PayloadCorruptError):
+            self._tell()
+            raise
         return found
+
+    def is_sound(self) -> bool:
+        """Say whether the stored bytes are there and are those that were written."""
+        try:
+            descriptor = self._open_file()
+        except (PayloadMissingError, PayloadCorruptError, StorageUnavailableError):
+            return False
+        if descriptor is None:
+            return self._storage.size(self._payload.name) == self._payload.stored_size
+        os.close(descriptor)
+        return True
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._report(self._payload)
 
     def view(self) -> memoryview:
         payload = self._payload
@@ -154,25 +174,32 @@ class PayloadReader:
         path = self._storage.path(self._payload.name)
         if path is None:
             return None
+        descriptor = -1
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise PayloadMissingError(
-                f"The payload of {self._what} is gone: {path}",
-                hint="Store the value again to heal it",
-            ) from error
-        except OSError as error:
-            raise StorageUnavailableError(
-                f"Cannot read {path}: {error.strerror or error}"
-            ) from error
-        try:
             self._verifier.check_file(
                 descriptor, self._payload.checksum, self._payload.size, self._what
             )
-        except BaseException:
-            os.close(descriptor)
+        except BaseException as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+            if isinstance(error, FileNotFoundError | PayloadCorruptError):
+                self._tell()
+            if isinstance(error, OSError):
+                raise _unreadable(error, path, self._what) from error
             raise
         return descriptor
+
+
+def _unreadable(error: OSError, path: Path, what: str) -> FlowblobError:
+    if isinstance(error, FileNotFoundError):
+        return PayloadMissingError(
+            f"The payload of {what} is gone: {path}", hint="Store the value again to heal it"
+        )
+    return StorageUnavailableError(
+        f"Cannot read {path}: {error.strerror or error}",
+        hint="Check permissions and that the disk is mounted",
+    )
 
 
 def checkout_folder() -> Path:

@@ -13,11 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flowblob.abc import Catalog, Commit, Draft, Part, PlacementLost, Spooled, Storage
+from flowblob.abc import Catalog, Commit, Draft, Part, Payload, PlacementLost, Spooled, Storage
 from flowblob.errors import InvalidInputError, StorageUnavailableError
 from flowblob.heartbeat import Heartbeat
 from flowblob.journal import best_effort
-from flowblob.payload import MEMORY, Progress, Spool
+from flowblob.payload import MEMORY, Progress, Spool, Verifier
+from flowblob.reader import PayloadReader
 
 PIN_TTL = timedelta(minutes=2)
 #: Attached files up to here may wait in memory, all together.
@@ -37,11 +38,19 @@ class Intake:
     """What a serializer writes into: the main payload and the files attached to it."""
 
     def __init__(
-        self, storage: Storage, stack: ExitStack, *, inline_limit: int, progress: Progress | None
+        self,
+        storage: Storage,
+        stack: ExitStack,
+        *,
+        inline: bool | None,
+        inline_limit: int,
+        progress: Progress | None,
     ) -> None:
         self._storage = storage
         self._stack = stack
-        self._inline_limit = inline_limit
+        self._inline = inline
+        # What is to go inline must stay in memory, whatever the usual limit.
+        self._part_memory = max(MEMORY, inline_limit) if inline else inline_limit
         self._progress = progress
         self._main = stack.enter_context(
             Spool(storage, progress=progress, memory=max(MEMORY, inline_limit))
@@ -54,7 +63,7 @@ class Intake:
 
     def attach(self, path: Path) -> str:
         """Store a file as a payload of its own, named by its digest; equal files are one part."""
-        memory = self._inline_limit if self._in_memory < _MEMORY_OF_PARTS else 0
+        memory = self._part_memory if self._in_memory < _MEMORY_OF_PARTS or self._inline else 0
         spool = self._stack.enter_context(
             Spool(self._storage, progress=self._progress, memory=memory)
         )
@@ -77,15 +86,23 @@ class Put:
     Args:
         catalog: Decides everything.
         storage: Takes what does not go inline.
+        verifier: What this process has verified already.
         inline: True or False to override the limit, None to follow it.
         inline_limit: Largest payload in bytes that goes into the catalog.
     """
 
     def __init__(
-        self, catalog: Catalog, storage: Storage, *, inline: bool | None, inline_limit: int
+        self,
+        catalog: Catalog,
+        storage: Storage,
+        verifier: Verifier,
+        *,
+        inline: bool | None,
+        inline_limit: int,
     ) -> None:
         self._catalog = catalog
         self._storage = storage
+        self._verifier = verifier
         self._inline = inline
         self._limit = inline_limit
 
@@ -127,9 +144,7 @@ class Put:
             missing = {
                 payload.generation
                 for payload, is_new in placed
-                if not is_new
-                and not payload.is_inline
-                and self._storage.size(payload.name) != payload.stored_size
+                if not is_new and not payload.is_inline and not self._is_sound(payload)
             }
             if not missing:
                 break
@@ -150,6 +165,15 @@ class Put:
             )
             for (payload, _), taken in zip(placed, outside, strict=True)
         ]
+
+    def _is_sound(self, payload: Payload) -> bool:
+        """Say whether bytes that are stored already may stand for those of this put.
+
+        Size alone would acknowledge a version over flipped bytes. Reading them back costs a few
+        percent of hashing the value, once per process and file.
+        """
+        reader = PayloadReader(payload, self._storage, self._verifier, what=payload.digest)
+        return reader.is_sound()
 
     def _write(self, op: str, writes: list[tuple[str, Spooled]]) -> None:
         with ExitStack() as stack:

@@ -119,6 +119,9 @@ class LocalStorage(Storage):
         del op
         target = self._path(name)
         try:
+            if not target.parent.is_dir():  # somebody removed it: make it again, durably
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                _sync_folder(self._folder)
             if spooled.path is None or not _link(spooled.path, target):
                 self._spill(spooled, target)
             _sync_folder(target.parent)
@@ -211,6 +214,10 @@ def _link(source: Path, target: Path) -> bool:
     """Give a synced file its payload name; it stays in the spool, should it be needed again."""
     try:
         os.link(source, target)
+    except FileExistsError:
+        # This put wrote it before and was asked again. The name is its own, but what stands there
+        # may be less than what the spool holds: the copy is renamed over it.
+        return os.path.samefile(source, target)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
             return False

@@ -38,6 +38,20 @@ _INSERT = """INSERT INTO version (id, incarnation, version, prev_version, op, co
     value_digest, external, signature, signature_key, preview, run, created_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+_INLINE = """SELECT p.seq, d.data = ? FROM payload p JOIN inline_payload d ON d.payload = p.seq
+    WHERE p.digest = ? AND p.state = 'ok' AND p.inline = 1"""
+
+_DAMAGED = "UPDATE payload SET state = 'damaged', changed_at = ? WHERE seq = ?"
+
+_BAD = """SELECT 1 FROM payload WHERE digest = ? AND state IN ('suspect', 'damaged') LIMIT 1"""
+
+#: Every version with that digest holds the same bytes, so all of them are healed.
+_HEAL = """UPDATE version_payload SET payload = ? WHERE payload IN (SELECT seq FROM payload
+    WHERE digest = ? AND state IN ('suspect', 'damaged'))"""
+
+_MOVE_TO = """UPDATE version_payload SET payload = ?
+    WHERE version = ? AND name = ? AND payload <> ?"""
+
 _NO_PART = Part("", "", 0, "")
 
 
@@ -73,7 +87,8 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         else:
             seq = head[2]
             connection.execute("INSERT INTO outcome VALUES (?, ?, ?)", (draft.op, seq, now))
-            _heal(connection, seq, draft.parts, payloads)
+            _renew(connection, seq, draft.parts, payloads)
+        _heal(connection, draft.parts, payloads)
         self._link(connection, draft, seq, run, now)
         if draft.entry is not None:
             self._put_entry(connection, draft.entry, seq, run, now)
@@ -135,14 +150,14 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
     def _settle(self, connection: Connection, part: Part, now: int) -> int | None:
         """Return the row of a part's payload, made `ok`; None for a part that is only a digest."""
         if part.data is not None:
-            found = connection.execute(
-                "SELECT seq FROM payload WHERE digest = ? AND state = 'ok' AND inline = 1 LIMIT 1",
-                (part.digest,),
-            ).fetchone()
-            if found is not None:
-                return int(found[0])
+            found = connection.execute(_INLINE, (part.data, part.digest)).fetchall()
+            for seq, is_same in found:
+                if is_same:
+                    return int(seq)
+            for seq, _ in found:  # under this digest, and yet other bytes
+                connection.execute(_DAMAGED, (now, seq))
             seq, _ = self._insert_payload(connection, part, state="ok", now=now, data=part.data)
-            return seq
+            return int(seq)
         if not part.generation:
             return None
         row = connection.execute(
@@ -192,20 +207,17 @@ def _attach(
             )
 
 
-def _heal(
+def _renew(
     connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
 ) -> None:
-    """Point an unchanged version away from damaged bytes, which this put brought anew."""
+    """Have an unchanged version use the bytes that this put wrote or has just verified."""
     for part, payload in zip(parts, payloads, strict=True):
-        if payload is None:
-            continue
-        row = connection.execute(
-            """SELECT m.payload, p.state FROM version_payload m JOIN payload p ON p.seq = m.payload
-            WHERE m.version = ? AND m.name = ?""",
-            (version, part.name),
-        ).fetchone()
-        if row is not None and row[0] != payload and row[1] != "ok":
-            # Every version with that generation holds the same bytes, so all of them are healed.
-            connection.execute(
-                "UPDATE version_payload SET payload = ? WHERE payload = ?", (payload, row[0])
-            )
+        if payload is not None:
+            connection.execute(_MOVE_TO, (payload, version, part.name, payload))
+
+
+def _heal(connection: Connection, parts: Sequence[Part], payloads: Sequence[int | None]) -> None:
+    """Point all versions away from damaged bytes that this put brought anew."""
+    for part, payload in zip(parts, payloads, strict=True):
+        if payload is not None and connection.execute(_BAD, (part.digest,)).fetchone():
+            connection.execute(_HEAL, (payload, part.digest))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _MICROSECOND = timedelta(microseconds=1)
 
+# An inline copy is none for a put that writes to the storage: nobody could verify it here.
 _HEALTHY = f"""SELECT p.seq, '', {columns.PAYLOAD} FROM payload p
-    WHERE p.digest = ? AND p.state = 'ok' ORDER BY p.inline DESC, p.seq LIMIT 1"""
+    WHERE p.digest = ? AND p.state = 'ok' AND p.inline = 0 ORDER BY p.seq LIMIT 1"""
 
 #: A generation that this put has pinned before, in an attempt whose reply or bytes were lost.
 _OWN = f"""SELECT p.seq, '', {columns.PAYLOAD} FROM pin n JOIN payload p ON p.seq = n.payload
