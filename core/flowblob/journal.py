@@ -57,6 +57,67 @@ class best_effort:
         return True
 
 
+class _Session:
+    """The queue of one process: what waits, and the thread that writes it.
+
+    It holds the notes apart from the journal, so that a store which is dropped without `close`
+    still has them written.
+    """
+
+    def __init__(self, write: Callable[[list[Note]], None]) -> None:
+        self.process = os.getpid()
+        self.notes: deque[Note] = deque()
+        self.wake = threading.Event()
+        self.ending = threading.Event()
+        self._lock = threading.Lock()
+        self._write = write
+        self._thread: threading.Thread | None = None
+
+    def start(self, interval: float) -> None:
+        self._thread = threading.Thread(
+            target=self._work, args=(interval,), name="flowblob-journal", daemon=True
+        )
+        self._thread.start()
+        session = weakref.ref(self)
+        atexit.register(_flush, session)
+        import multiprocessing.util  # 10 ms that `import flowblob` need not pay
+
+        # Children of multiprocessing leave without running atexit.
+        multiprocessing.util.Finalize(None, _flush, args=(session,), exitpriority=10)
+
+    def flush(self) -> None:
+        if self.process != os.getpid():
+            return  # after a fork, the parent's notes are the parent's to write
+        with self._lock:
+            batch = []
+            while self.notes:
+                batch.append(self.notes.popleft())
+            if batch:
+                with best_effort(f"Recording {len(batch)} uses and hits"):
+                    self._write(batch)
+
+    def end(self) -> None:
+        """Have the thread write what waits and leave; does no I/O, as collectors call it."""
+        self.ending.set()
+        self.wake.set()
+
+    def join(self) -> None:
+        if self._thread is not None and self.process == os.getpid():
+            self._thread.join(timeout=5)
+
+    def _work(self, interval: float) -> None:
+        while not self.ending.is_set():
+            self.wake.wait()
+            self.ending.wait(interval)  # gathers a batch
+            self.wake.clear()
+            self.flush()
+
+
+def _flush(reference: weakref.ref[_Session]) -> None:
+    if (session := reference()) is not None:
+        session.flush()
+
+
 class Journal:
     """A queue of notes with one thread that writes them in batches.
 
@@ -70,80 +131,34 @@ class Journal:
     ) -> None:
         self._write = write
         self._interval = interval.total_seconds()
-        self._notes: deque[Note] = deque()
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._process = 0
-        self._closed = False
+        self._sessions: dict[int, _Session] = {}
 
     def add(self, note: Note) -> None:
         """Queue a note; returns at once."""
-        if self._process != os.getpid():
-            self._start()
-        self._notes.append(note)
-        if not self._wake.is_set():
-            self._wake.set()
-        if len(self._notes) > _FULL:
-            self.flush()
+        session = self._sessions.get(os.getpid()) or self._start()
+        session.notes.append(note)
+        if not session.wake.is_set():
+            session.wake.set()
+        if len(session.notes) > _FULL or session.ending.is_set():
+            session.flush()
 
     def flush(self) -> None:
         """Write what is queued, now; a failure is logged with what was lost."""
-        if self._process != os.getpid():
-            return
-        with self._lock:
-            batch = []
-            while self._notes:
-                batch.append(self._notes.popleft())
-            if batch:
-                with best_effort(f"Recording {len(batch)} uses and hits"):
-                    self._write(batch)
+        if (session := self._sessions.get(os.getpid())) is not None:
+            session.flush()
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
-        self.flush()
-        self._closed = True
-        self._wake.set()
-        if self._thread is not None and self._process == os.getpid():
-            self._thread.join(timeout=5)
-        self._thread = None
-        self._process = 0
+        if (session := self._sessions.pop(os.getpid(), None)) is not None:
+            session.flush()
+            session.end()
+            session.join()
 
-    def _start(self) -> None:
-        """Begin anew in this process: after a fork, the parent writes its own notes."""
-        self._process = os.getpid()
-        self._notes = deque()
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
-        self._closed = False
-        journal = weakref.ref(self)
-        self._thread = threading.Thread(
-            target=_work,
-            args=(journal, self._wake, self._interval),
-            name="flowblob-journal",
-            daemon=True,
-        )
-        self._thread.start()
-        atexit.register(_flush, journal)
-        import multiprocessing.util  # 10 ms that `import flowblob` need not pay
-
-        # Children of multiprocessing leave without running atexit.
-        multiprocessing.util.Finalize(None, _flush, args=(journal,), exitpriority=10)
-
-
-def _flush(journal: weakref.ref[Journal]) -> None:
-    if (alive := journal()) is not None:
-        alive.flush()
-
-
-def _work(reference: weakref.ref[Journal], wake: threading.Event, interval: float) -> None:
-    pause = threading.Event()
-    while True:
-        wake.wait()
-        pause.wait(interval)  # gathers a batch
-        wake.clear()
-        journal = reference()
-        if journal is None or journal._closed:
-            return
-        journal.flush()
-        del journal
+    def _start(self) -> _Session:
+        mine = _Session(self._write)
+        # One step, since threads that meet here must not each begin a queue: notes would be lost.
+        session = self._sessions.setdefault(mine.process, mine)
+        if session is mine:
+            mine.start(self._interval)
+            weakref.finalize(self, mine.end).atexit = False
+        return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowblob import runs
@@ -85,7 +86,7 @@ class Links:
     def run_ended(self, run: Run) -> None:
         """Keep the final `used` and `generated` values of a plain Python run."""
         if run.used or run.generated:
-            self._journal.add(Note(utc_now(), run=run))
+            self.note(Note(utc_now(), run=run))
             self.flush()
 
     def current_run(self) -> Run | None:
@@ -94,13 +95,14 @@ class Links:
 
     def note(self, note: Note) -> None:
         """Queue a record that nobody waits for."""
-        self._journal.add(note)
+        run = runs.recordable(note.run)
+        self._journal.add(note if run is note.run else replace(note, run=run))
 
     def _note(self, blob: Blob) -> None:
         """Link a read to the current run; nobody waits for it."""
         with best_effort("Linking a read"):
             if (run := runs.current()) is not None:
-                self._journal.add(Note(utc_now(), run=run, blob_id=blob.id, role="input"))
+                self.note(Note(utc_now(), run=run, blob_id=blob.id, role="input"))
 
     def _track(self, ref: Ref, blob: Blob) -> None:
         """Tell the cached function that runs now what it read, if the reference can move."""

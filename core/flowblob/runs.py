@@ -8,17 +8,23 @@ shows that the host is in use.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
+from flowblob.errors import InvalidInputError
 from flowblob.journal import best_effort
-from flowblob.model import Run, new_id, utc_now
+from flowblob.model import Run, new_id, utc_now, validate_metadata
 
+logger = logging.getLogger(__name__)
+
+_TEXTS = ("flow", "run_id", "task", "task_run_id", "url", "name")
 _current: ContextVar[Run | None] = ContextVar("flowblob_run", default=None)
 _ENVIRONMENT = "FLOWBLOB_RUN_"
 #: Called when a plain Python run ends, so that open stores keep its final values.
@@ -97,6 +103,41 @@ def run(name: str, *, task: str = "", run_id: str | None = None, url: str = "") 
 def watch(watcher: Any) -> None:
     """Tell `watcher.run_ended(run)` when a plain Python run ends, while the watcher lives."""
     _watchers.add(watcher)
+
+
+def recordable(run: Run | None) -> Run | None:
+    """Return the run as the catalog can keep it; what it cannot is left out and logged.
+
+    A name with a lone surrogate, or a value that is no JSON, must never fail the write or the batch
+    of records that it would be linked to.
+    """
+    if run is None or (not run.used and not run.generated and _is_plain(run)):
+        return run
+    kept: dict[str, Any] = {}
+    with best_effort("Linking the current run"):
+        kept |= {name: _to_utf8(getattr(run, name)) for name in _TEXTS}
+        kept |= {name: _json_only(name, getattr(run, name)) for name in ("used", "generated")}
+    return replace(run, **kept) if "generated" in kept else None
+
+
+def _is_plain(run: Run) -> bool:
+    return all(type(text) is str and text.isascii() for text in (getattr(run, t) for t in _TEXTS))
+
+
+def _to_utf8(text: Any) -> str:
+    return str(text).encode(errors="backslashreplace").decode()
+
+
+def _json_only(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in dict(values).items():
+        try:
+            validate_metadata({name: value}, what=f"value {name!r} in {what}")
+        except InvalidInputError as error:
+            logger.warning("The run does not keep it: %s", error)
+        else:
+            kept[name] = value
+    return kept
 
 
 @functools.cache
