@@ -36,13 +36,14 @@ class Labels:
             **tags: Names and values to set.
 
         Example:
+            >>> from flowblob import Store
             >>> store = Store("memory://")
             >>> _ = store.put("a", 1)
             >>> dict(store.tag("a", stage="production").tags)
             {'stage': 'production'}
         """
         change: dict[str, TagValue | None] = {**dict.fromkeys(remove), **validate_tags(tags)}
-        return self.catalog.tag(self.resolve(ref).id, change, by=_actor())
+        return self.catalog.tag(self.resolve(ref).id, change, by=actor())
 
     def promote(
         self,
@@ -65,6 +66,7 @@ class Labels:
             ConflictError: It is immutable.
 
         Example:
+            >>> from flowblob import Store
             >>> store = Store("memory://")
             >>> _ = store.put("a", 1), store.put("a", 2)
             >>> _ = store.promote("a@0", "prod")
@@ -76,7 +78,7 @@ class Labels:
             validate_alias(alias),
             expect=expect,
             immutable=immutable,
-            by=_actor(),
+            by=actor(),
         )
 
     def unalias(self, key: str, alias: str) -> None:
@@ -85,16 +87,16 @@ class Labels:
         Raises:
             NotFoundError: There is no such alias.
         """
-        self.catalog.unalias(validate_key(key), validate_alias(alias), by=_actor())
+        self.catalog.unalias(validate_key(key), validate_alias(alias), by=actor())
 
     def aliases(self, key: str) -> dict[str, int]:
         """Return where the aliases of a key point: alias to version."""
         return {alias: blob.version for blob in self.versions(key) for alias in blob.aliases}
 
 
-def _actor() -> str:
-    """Say who changes a label: the current run, else the user and host."""
-    if (run := runs.current()) is not None:
+def actor() -> str:
+    """Say who changes a name or label: the current run, else the user and host."""
+    if (run := runs.recordable(runs.current())) is not None:
         return str(run)
     try:
         user = getpass.getuser()

@@ -141,6 +141,10 @@ def validate_alias(alias: object) -> str:
 
 def validate_tags(tags: Mapping[str, TagValue]) -> dict[str, TagValue]:
     """Return a copy of the tags, or refuse them: text to str, int, float or bool."""
+    if not isinstance(tags, Mapping):
+        raise InvalidInputError(
+            f"Tags are a dict, not {type(tags).__name__}", hint="Write tags={'team': 'growth'}"
+        )
     for name, value in tags.items():
         if not isinstance(name, str) or not name or _has_surrogate(name) or "\x00" in name:
             raise InvalidInputError(f"Invalid tag name {name!r}", hint="A tag name is text")
@@ -150,6 +154,10 @@ def validate_tags(tags: Mapping[str, TagValue]) -> dict[str, TagValue]:
             raise InvalidInputError(
                 f"Tag {name!r} has the value {value!r} of type {type(value).__name__}",
                 hint="A tag value is str, int, finite float or bool; else use metadata",
+            )
+        if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+            raise InvalidInputError(
+                f"Tag {name!r} is a number of more than 64 bits", hint="Give it as text"
             )
         if isinstance(value, str) and _has_surrogate(value):
             raise InvalidInputError(
@@ -587,6 +595,27 @@ class CacheEntry:
     def is_expired(self, now: datetime) -> bool:
         """Whether the entry's time to live is over at `now`."""
         return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class LookupStats:
+    """Look-ups of one function on one day.
+
+    Attributes:
+        day: UTC, `2026-11-21`.
+        name: The function.
+        hits: Look-ups that were served.
+        misses: Look-ups that were not.
+        seconds: Computing time that the hits saved.
+        size: Bytes that the hits gave back.
+    """
+
+    day: str
+    name: str
+    hits: int
+    misses: int
+    seconds: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
