@@ -19,6 +19,7 @@ from flowblob.model import (
     Blob,
     CacheEntry,
     CacheKey,
+    LookupStats,
     Read,
     Ref,
     Reservation,
@@ -131,6 +132,7 @@ class EntryDraft:
         metadata: What a host replays on a hit, and other JSON-able facts.
         outputs: Named outputs beside the main one: name to blob id.
         overwrite: False raises AlreadyExistsError where a servable entry stands.
+        max_age: With `overwrite=False`, replace an entry that was last written longer ago.
     """
 
     key: CacheKey
@@ -141,6 +143,7 @@ class EntryDraft:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = True
+    max_age: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +218,27 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something nobody waits for: an input or hit use, and the hit count of an entry."""
+    """Something nobody waits for: a use of a blob, a look-up in the cache.
+
+    Attributes:
+        at: When it happened, aware UTC.
+        run: Whose use it was.
+        blob_id: What was used.
+        role: `input`, `cache_hit`, or `miss` for a look-up that was not served.
+        entry: Key of the entry that was served.
+        name: The function that was looked up.
+        seconds: Computing time that the hit saved.
+        size: Bytes that the hit gave back.
+    """
 
     at: datetime
     run: Run | None = None
     blob_id: str = ""
     role: str = "input"
     entry: str = ""
+    name: str = ""
+    seconds: float = 0.0
+    size: int = 0
 
 
 # ------------------------------------------------------------------ the contracts
@@ -483,7 +500,11 @@ class Catalog(ABC):
 
     @abstractmethod
     def entries(
-        self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        idle_first: bool = False,
     ) -> list[CacheEntry]:
         """Return entries, last updated first, filtered by equality.
 
@@ -497,6 +518,22 @@ class Catalog(ABC):
     @abstractmethod
     def expire_entry(self, key: str, at: datetime | None) -> bool:
         """Set when an entry stops being served; returns whether there was one."""
+
+    @abstractmethod
+    def touch_entry(self, key: str) -> bool:
+        """Count an entry as used now; returns whether there was one."""
+
+    @abstractmethod
+    def pin_entry(self, key: str, *, is_pinned: bool) -> bool:
+        """Keep an entry from eviction, or no longer; returns whether there was one."""
+
+    @abstractmethod
+    def cache_size(self) -> int:
+        """Return the bytes of all blobs that entries point at, each counted once."""
+
+    @abstractmethod
+    def lookups(self, *, since: datetime | None = None, name: str = "") -> list[LookupStats]:
+        """Return look-ups by day and function, oldest day first."""
 
     @abstractmethod
     def acquire(

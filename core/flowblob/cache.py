@@ -1,26 +1,49 @@
-"""Cache entries: look up, explain, list, drop. What `Store.cache` is.
+"""The entries of the task-output cache: what `Store.cache` is.
 
-Computing a missing value under a reservation is `computation.py`; this module only reads and
-judges entries.
+Computing a missing value under a reservation is `computation.py`; this module reads, judges, writes
+and drops entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import Catalog, Payload
-from flowblob.errors import NotFoundError
-from flowblob.model import CacheEntry, CacheKey, Ingredient, Read, Ref, utc_now
+from flowblob.abc import Catalog, EntryDraft, Note, Payload, Record
+from flowblob.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    PayloadMissingError,
+    QuotaExceededError,
+)
+from flowblob.explaining import Explanation, Why, compare
+from flowblob.lazy import Lazy
+from flowblob.model import (
+    CacheEntry,
+    CacheKey,
+    Ingredient,
+    LookupStats,
+    Read,
+    Ref,
+    parse_duration,
+    quote_segment,
+    utc_now,
+)
+from flowblob.objects import Objects, PutRequest
+
+if TYPE_CHECKING:
+    from flowblob.lazy import Loader
+    from flowblob.model import Run
+    from flowblob.reserving import Lease
 
 #: Reads of the store inside the cached function that runs now; None outside of one.
 reads: ContextVar[list[Read] | None] = ContextVar("flowblob_reads", default=None)
 
-Why = Literal["hit", "absent", "expired", "refresh", "read_changed", "gone"]
-Change = Literal["same", "changed", "new", "gone"]
+_LISTED = "'flowblob cache ls' lists them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,108 +64,49 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One ingredient now, and in the nearest earlier entry."""
+class Cached:
+    """A served entry.
 
-    name: str
-    kind: str
-    change: Change
-    before: str = ""
-    now: str = ""
-    before_digest: str = ""
-    now_digest: str = ""
+    Attributes:
+        value: The main value.
+        entry: The entry: what it cost, which run made it, how often it was served.
+        outputs: The named outputs, loaded when they are asked.
+    """
+
+    value: Any
+    entry: CacheEntry
+    outputs: Mapping[str, Lazy]
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a call is a hit or a miss.
+class Stats:
+    """How well the cache does.
 
     Attributes:
-        name: The function.
-        key: Digest of its cache key.
-        why: `hit`, `absent`, `expired`, `refresh`, `read_changed` or `gone`.
-        differences: Every ingredient, compared with the nearest earlier entry.
-        entry: The entry of this very key, if there is one.
-        nearest: The entry it was compared with, if there is one.
-        read: The read of the store that changed, where that is why.
+        hits: Look-ups that were served.
+        misses: Look-ups that were not.
+        seconds_saved: Computing time of the hits.
+        bytes_saved: Bytes that hits gave back.
+        by_function: The same for each function.
+        by_day: The same for each day, UTC, `2026-11-21`.
     """
 
-    name: str
-    key: str
-    why: Why
-    differences: tuple[Difference, ...]
-    entry: CacheEntry | None = None
-    nearest: CacheEntry | None = None
-    read: Read | None = None
+    hits: int
+    misses: int
+    seconds_saved: float
+    bytes_saved: int
+    by_function: Mapping[str, LookupStats]
+    by_day: Mapping[str, LookupStats]
 
     @property
-    def is_hit(self) -> bool:
-        """Whether the call is served from the cache."""
-        return self.why == "hit"
+    def hit_rate(self) -> float:
+        """Share of look-ups that were served, 0 where there were none."""
+        return self.hits / (self.hits + self.misses) if self.hits + self.misses else 0.0
 
-    @property
-    def changed(self) -> list[str]:
-        """Names of the ingredients that differ from the nearest earlier entry."""
-        return [found.name for found in self.differences if found.change != "same"]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-able data."""
-        return {
-            "name": self.name,
-            "key": self.key,
-            "why": self.why,
-            "changed": self.changed,
-            "ingredients": [
-                {
-                    "name": found.name,
-                    "kind": found.kind,
-                    "change": found.change,
-                    "before": found.before,
-                    "now": found.now,
-                    "before_digest": found.before_digest,
-                    "now_digest": found.now_digest,
-                }
-                for found in self.differences
-            ],
-            "nearest": self.nearest.blob.ref if self.nearest else None,
-            "entry": self.entry.blob.ref if self.entry else None,
-            "run": str(self.entry.run) if self.entry and self.entry.run else None,
-            "read": self.read.ref if self.read else None,
-        }
-
-    def __str__(self) -> str:
-        lines = [self.headline]
-        marks = {"same": "=", "changed": "~", "new": "+", "gone": "-"}
-        for found in self.differences:
-            values = (
-                f"{found.before} -> {found.now}"
-                if found.change == "changed"
-                else found.now or found.before
-            )
-            lines.append(f"  {marks[found.change]} {found.kind} {found.name}  {values}".rstrip())
-        return "\n".join(lines)
-
-    @property
-    def headline(self) -> str:
-        """One sentence that says why."""
-        if self.why == "hit" and self.entry:
-            run = f" from {self.entry.run}" if self.entry.run else ""
-            return f"hit {self.name}: {self.entry.blob.ref}{run}"
-        return f"miss {self.name}: {self.because}"
-
-    @property
-    def because(self) -> str:
-        """Why it is a miss, without the function's name."""
-        if self.why == "absent" and self.nearest is None:
-            return "no earlier call of it is stored"
-        return {
-            "absent": ", ".join(f"{name} differs" for name in self.changed)
-            or "its entry was removed",
-            "expired": "its entry has expired",
-            "refresh": "a refresh was asked for",
-            "gone": "the stored result is gone",
-            "read_changed": f"{self.read.ref if self.read else 'a blob'} that it read changed",
-        }.get(self.why, self.why)
+def digest_of(key: CacheKey | str) -> str:
+    """Return the text under which an entry stands."""
+    return key if isinstance(key, str) else key.digest
 
 
 class Cache:
@@ -150,18 +114,36 @@ class Cache:
 
     Args:
         catalog: Where they are.
+        objects: The values they point at.
+        loader: The store, for lazy outputs.
+        note: Queues a record that nobody waits for.
+        current_run: Finds the run that is current.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        objects: Objects,
+        *,
+        loader: Loader,
+        note: Callable[[Note], None],
+        current_run: Callable[[], Run | None],
+    ) -> None:
         self._catalog = catalog
+        self._objects = objects
+        self._loader = loader
+        self._note = note
+        self._current_run = current_run
+
+    # ------------------------------------------------------------ looking up
 
     def lookup(self, key: CacheKey | str) -> Lookup:
         """Return the entry of a key if it may be served now; one query where nothing was read.
 
         An expired entry, one whose payload is gone, and one that read a blob which has changed
-        since are misses; the next computation replaces them.
+        since are misses; the next computation replaces them. Nothing is counted.
         """
-        found = self._catalog.entry(key if isinstance(key, str) else key.digest)
+        found = self._catalog.entry(digest_of(key))
         if found is None:
             return Lookup("absent")
         entry, payload = found
@@ -175,26 +157,117 @@ class Cache:
             return Lookup("gone", entry)
         return Lookup("hit", entry, payload)
 
-    def entry(self, key: CacheKey | str) -> CacheEntry:
-        """Return an entry, servable or not.
+    def get(self, key: CacheKey | str) -> Cached:
+        """Return the value of a key; counts a hit or a miss.
 
         Raises:
-            NotFoundError: There is none.
-        """
-        digest = key if isinstance(key, str) else key.digest
-        found = self._catalog.entries(filters={"key": digest}, limit=1)
-        if not found:
-            raise NotFoundError(f"No cache entry {digest}", hint="'flowblob cache ls' lists them")
-        return found[0]
+            NotFoundError: Nothing may be served: absent, expired, or what it read has changed.
+            PayloadError: The stored bytes are missing or damaged.
 
-    def entries(self, *, limit: int | None = None, **filters: str) -> list[CacheEntry]:
-        """Return entries, last updated first.
+        Example:
+            >>> from flowblob import Store
+            >>> store = Store("memory://")
+            >>> _ = store.cache.put("nightly/rows", 1204, ttl="1d")
+            >>> store.cache.get("nightly/rows").value
+            1204
+        """
+        found = self.lookup(key)
+        if found.why != "hit" or found.entry is None:
+            self.count_miss(key if isinstance(key, str) else key.name)
+            raise NotFoundError(f"The cache has no {digest_of(key)}: {found.why}", hint=_LISTED)
+        value = self._objects.load(Record(found.entry.blob, found.payload))
+        self.count_hit(found.entry, self._current_run())
+        return Cached(value, found.entry, self._outputs(found.entry))
+
+    def _outputs(self, entry: CacheEntry) -> dict[str, Lazy]:
+        found = {name: self._catalog.find(Ref(id=blob)) for name, blob in entry.outputs.items()}
+        gone = [name for name, record in found.items() if record is None]
+        if gone:
+            raise PayloadMissingError(
+                f"The outputs {', '.join(gone)} of {entry.key} were deleted", hint="Compute again"
+            )
+        return {name: Lazy(self._loader, rec.blob) for name, rec in found.items() if rec}
+
+    def count_hit(self, entry: CacheEntry, run: Run | None) -> None:
+        """Record that an entry was served: its use by the run, its hit count, the statistics."""
+        self._note(
+            Note(
+                utc_now(),
+                run=run,
+                blob_id=entry.blob.id,
+                role="cache_hit",
+                entry=entry.key,
+                name=entry.name,
+                seconds=entry.cost.total_seconds(),
+                size=entry.blob.size,
+            )
+        )
+
+    def count_miss(self, name: str) -> None:
+        """Record that a look-up was not served."""
+        self._note(Note(utc_now(), role="miss", name=name))
+
+    # ------------------------------------------------------------ writing
+
+    def put(
+        self,
+        key: CacheKey | str,
+        value: Any,
+        *,
+        overwrite: bool = False,
+        max_age: timedelta | str | float | None = None,
+        ttl: timedelta | str | float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        cost: timedelta | None = None,
+        name: str = "",
+        reservation: Lease | None = None,
+    ) -> CacheEntry:
+        """Store a value under a cache key.
+
+        Value and entry become visible together. Of concurrent puts without `overwrite` exactly
+        one wins. An overwritten entry keeps `created_at` and moves `updated_at`.
 
         Args:
-            limit: At most so many.
-            filters: Equality on `name`, `run_id`, `task_run_id`, `blob_id`.
+            key: A cache key, or any text of your own.
+            value: Anything `Store.put` takes.
+            overwrite: Replace an entry that stands.
+            max_age: Replace an entry that was last written longer ago than this.
+            ttl: How long it is served.
+            metadata: JSON-able facts, kept with the entry.
+            outputs: Further named values, each a blob of its own.
+            cost: How long computing it took.
+            name: Key under which the value becomes a version; `cache/<key's name>` by default.
+            reservation: A lease on the key: the put is refused once somebody else holds it.
+
+        Raises:
+            AlreadyExistsError: An entry that may be served stands.
+            ReservationLostError: Somebody else holds the lease.
+            QuotaExceededError: The quota is used up and nothing may be evicted.
         """
-        return self._catalog.entries(filters=filters, limit=limit)
+        full = key if isinstance(key, CacheKey) else CacheKey(_checked(key), key, ())
+        base = name or f"cache/{quote_segment(full.name)}"
+        expires = parse_duration(ttl, what="ttl")
+        made = {
+            output: self._objects.put(f"{base}/{quote_segment(output)}", item, self._request()).blob
+            for output, item in (outputs or {}).items()
+        }
+        draft = EntryDraft(
+            key=full,
+            reservation=reservation.reservation if reservation else None,
+            cost=cost or timedelta(),
+            expires_at=utc_now() + expires if expires else None,
+            metadata=dict(metadata or {}),
+            outputs={output: blob.id for output, blob in made.items()},
+            overwrite=overwrite,
+            max_age=parse_duration(max_age, what="max_age"),
+        )
+        self._objects.put(base, value, self._request(draft))
+        self.make_room()
+        return self.entry(full)
+
+    def _request(self, entry: EntryDraft | None = None) -> PutRequest:
+        return PutRequest(run=self._current_run(), entry=entry)
 
     def delete(self, key: CacheKey | str) -> None:
         """Remove an entry; the version it pointed at stays.
@@ -202,9 +275,7 @@ class Cache:
         Raises:
             NotFoundError: There is none.
         """
-        digest = key if isinstance(key, str) else key.digest
-        if not self._catalog.delete_entry(digest):
-            raise NotFoundError(f"No cache entry {digest}", hint="'flowblob cache ls' lists them")
+        self._required(self._catalog.delete_entry(digest_of(key)), key)
 
     def expire(self, key: CacheKey | str, at: datetime | None = None) -> None:
         """Stop serving an entry from `at` on, now if not given.
@@ -212,9 +283,138 @@ class Cache:
         Raises:
             NotFoundError: There is none.
         """
-        digest = key if isinstance(key, str) else key.digest
-        if not self._catalog.expire_entry(digest, at or utc_now()):
-            raise NotFoundError(f"No cache entry {digest}", hint="'flowblob cache ls' lists them")
+        self._required(self._catalog.expire_entry(digest_of(key), at or utc_now()), key)
+
+    def touch(self, key: CacheKey | str) -> None:
+        """Count an entry as used now, so that eviction and retention leave it longer.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self._required(self._catalog.touch_entry(digest_of(key)), key)
+
+    def pin(self, key: CacheKey | str) -> None:
+        """Keep an entry from eviction and retention.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self._required(self._catalog.pin_entry(digest_of(key), is_pinned=True), key)
+
+    def unpin(self, key: CacheKey | str) -> None:
+        """Leave an entry to eviction and retention again.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self._required(self._catalog.pin_entry(digest_of(key), is_pinned=False), key)
+
+    def invalidate(self, pattern: str = "*", **filters: Any) -> int:
+        """Remove the entries whose function's name matches; their versions stay.
+
+        Args:
+            pattern: Name with `*` and `?`, such as `"features*"`.
+            **filters: As for `entries`.
+
+        Returns:
+            How many were removed.
+        """
+        found = self._catalog.entries(filters={"pattern": pattern, **filters})
+        return sum(self._catalog.delete_entry(entry.key) for entry in found)
+
+    def _required(self, found: bool, key: CacheKey | str) -> None:  # noqa: FBT001
+        if not found:
+            raise NotFoundError(f"No cache entry {digest_of(key)}", hint=_LISTED)
+
+    # ------------------------------------------------------------ listing
+
+    def entry(self, key: CacheKey | str) -> CacheEntry:
+        """Return an entry with its ingredients, servable or not.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self._catalog.entries(filters={"key": digest_of(key)}, limit=1)
+        if not found:
+            raise NotFoundError(f"No cache entry {digest_of(key)}", hint=_LISTED)
+        return found[0]
+
+    def entries(self, *, limit: int | None = None, **filters: Any) -> list[CacheEntry]:
+        """Return entries, last updated first.
+
+        Args:
+            limit: At most so many.
+            **filters: Equality on `key`, `name`, `system`, `flow`, `task`, `run_id`, `task_run_id`,
+                `blob_id`, `pinned` and `tags`; `pattern` on the name; `older_than` and
+                `unused_for`, durations; `min_size` and `max_size`, bytes.
+        """
+        for name in ("older_than", "unused_for"):
+            if (length := parse_duration(filters.pop(name, None), what=name)) is not None:
+                filters[name] = utc_now() - length
+        return self._catalog.entries(filters=filters, limit=limit)
+
+    def stats(self, *, since: timedelta | str | float | None = None, name: str = "") -> Stats:
+        """Return hits, misses and what was saved, by function and by day.
+
+        Args:
+            since: Only so far back.
+            name: Only this function.
+        """
+        length = parse_duration(since, what="since")
+        rows = self._catalog.lookups(since=utc_now() - length if length else None, name=name)
+        total = _sum(rows, lambda row: "")
+        whole = total.get("", LookupStats("", "", 0, 0, 0.0, 0))
+        return Stats(
+            whole.hits,
+            whole.misses,
+            whole.seconds,
+            whole.size,
+            _sum(rows, lambda row: row.name),
+            _sum(rows, lambda row: row.day),
+        )
+
+    # ------------------------------------------------------------ room
+
+    def make_room(self) -> int:
+        """Evict the least recently used entries until the quota holds; returns how many.
+
+        An entry goes together with its version, unless an alias, another entry or a pin keeps that.
+
+        Raises:
+            QuotaExceededError: The quota is used up and nothing may be evicted.
+        """
+        quota = self._objects.settings.cache_quota
+        if not quota:
+            return 0
+        evicted = 0
+        while (used := self._catalog.cache_size()) > quota:
+            idle = self._catalog.entries(filters={"pinned": False}, idle_first=True)
+            if not any(self._evict(entry) for entry in idle):
+                raise QuotaExceededError(
+                    f"The cache holds {used:,} bytes, its quota is {quota:,}",
+                    hint="Unpin entries, take aliases away, or raise cache_quota",
+                )
+            evicted += 1
+        return evicted
+
+    def drop_unused(self, unused_for: timedelta | str | float) -> int:
+        """Evict the entries that were neither served nor written for so long; returns how many."""
+        found = self.entries(unused_for=unused_for, pinned=False)
+        return sum(self._evict(entry) for entry in found)
+
+    def _evict(self, entry: CacheEntry) -> bool:
+        """Drop an entry and, if nothing else wants it, its version; an alias keeps both."""
+        if entry.blob.aliases:
+            return False
+        self._catalog.delete_entry(entry.key)
+        if not self._catalog.entries(filters={"blob_id": entry.blob.id}, limit=1):
+            try:
+                self._catalog.delete(Ref(id=entry.blob.id), by="cache eviction")
+            except (ConflictError, NotFoundError):
+                return True  # aliased or deleted meanwhile: the entry is gone all the same
+        return True
+
+    # ------------------------------------------------------------ explaining
 
     def explain(self, key: CacheKey) -> Explanation:
         """Say why a call with this key is a hit or a miss, ingredient by ingredient."""
@@ -224,7 +424,7 @@ class Cache:
             name=key.name,
             key=key.digest,
             why=found.why,
-            differences=_compare(nearest.ingredients if nearest else (), key.ingredients),
+            differences=compare(nearest.ingredients if nearest else (), key.ingredients),
             entry=found.entry,
             nearest=nearest,
             read=found.read,
@@ -237,7 +437,7 @@ class Cache:
             name=entry.name,
             key=entry.key,
             why="absent",
-            differences=_compare(nearest.ingredients if nearest else (), entry.ingredients),
+            differences=compare(nearest.ingredients if nearest else (), entry.ingredients),
             entry=entry,
             nearest=nearest,
         )
@@ -262,29 +462,25 @@ class Cache:
         )
 
 
-def _compare(before: tuple[Ingredient, ...], now: tuple[Ingredient, ...]) -> tuple[Difference, ...]:
-    earlier = {found.name: found for found in before}
-    told = []
-    for found in now:
-        other = earlier.pop(found.name, None)
-        change: Change = (
-            "new" if other is None else "same" if other.digest == found.digest else "changed"
+def _checked(key: str) -> str:
+    if not key or len(key) > 512 or "\x00" in key:
+        raise InvalidInputError(
+            f"Invalid cache key {key[:80]!r}", hint="Text of 1 to 512 characters"
         )
-        if not before:
-            change = "new"
-        told.append(
-            Difference(
-                found.name,
-                found.kind,
-                change,
-                before=other.summary if other else "",
-                now=found.summary,
-                before_digest=other.digest if other else "",
-                now_digest=found.digest,
-            )
+    return key
+
+
+def _sum(found: list[LookupStats], group: Callable[[LookupStats], str]) -> dict[str, LookupStats]:
+    total: dict[str, LookupStats] = {}
+    for row in found:
+        name = group(row)
+        old = total.get(name, LookupStats(row.day, row.name, 0, 0, 0.0, 0))
+        total[name] = LookupStats(
+            old.day,
+            old.name,
+            old.hits + row.hits,
+            old.misses + row.misses,
+            old.seconds + row.seconds,
+            old.size + row.size,
         )
-    told += [
-        Difference(gone.name, gone.kind, "gone", before=gone.summary, before_digest=gone.digest)
-        for gone in earlier.values()
-    ]
-    return tuple(told)
+    return total

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from flowblob.cache import Explanation
+from flowblob.explaining import Explanation
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.errors import InvalidInputError
 from flowblob.model import CacheKey, Run, TagValue, parse_duration, quote_segment, validate_tags

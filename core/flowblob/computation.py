@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowblob.abc import EntryDraft, Note, Record
+from flowblob.abc import EntryDraft, Record
 from flowblob.cache import Lookup, reads
 from flowblob.errors import (
     FlowblobError,
@@ -163,6 +163,8 @@ class Computation:
         if self._mode != "off":
             with self._tolerant("looking up"):
                 hit = self._serve(self._store.cache.lookup(self._key))
+                if hit is None:
+                    self._store.cache.count_miss(self._key.name)
         return hit
 
     def begin(self, *, wait: timedelta | None = None) -> Hit | None:
@@ -340,10 +342,7 @@ class Computation:
         return self._store.objects.load(Record(found.entry.blob, found.payload))
 
     def _count(self, entry: CacheEntry) -> None:
-        run = self._run or self._store.current_run()
-        self._store.note(
-            Note(utc_now(), run=run, blob_id=entry.blob.id, role="cache_hit", entry=entry.key)
-        )
+        self._store.cache.count_hit(entry, self._run or self._store.current_run())
         outer = reads.get()
         if outer is not None:
             outer.extend(entry.reads)
@@ -441,6 +440,8 @@ class Computation:
             logger.info("%s: another caller was faster, its result is taken", self._key.name)
             return self._serve(self._store.cache.lookup(self._key))
         self._reservation = None  # TXN-B released it
+        with best_effort("Keeping the cache within its quota"):
+            self._store.cache.make_room()
         now = utc_now()
         made = CacheEntry(
             self._key.digest,

@@ -63,9 +63,9 @@ CacheMode = Literal["on", "off", "refresh", "readonly"]
 CACHE_MODES = ("on", "off", "refresh", "readonly")
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.IGNORECASE)
-_ENV = frozenset({"URL", "PROFILE", "CACHE", "INLINE_LIMIT", "NOTE_INTERVAL"})
+_ENV = frozenset({"URL", "PROFILE", "CACHE", "CACHE_QUOTA", "INLINE_LIMIT", "NOTE_INTERVAL"})
 _ENV_ELSEWHERE = frozenset({"SIGNING_KEY", "ALLOW_PICKLE"})
-_ENV_PREFIXES = ("RUN_", "TEST_", "PREFECT_", "AIRFLOW_")
+_ENV_PREFIXES = ("RUN_", "TEST_", "DEMO_", "SERVERS", "PREFECT_", "AIRFLOW_")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,6 +79,7 @@ class Settings:
         inline_limit: Payloads up to so many bytes live in the catalog.
         note_interval: How long input uses and hit counts may wait in memory.
         cache: `on`, `off` (neither read nor written), `refresh` (written only) or `readonly`.
+        cache_quota: Bytes that cached results may take; 0 for no limit.
         sources: For every setting that is not a default, what decided on it.
     """
 
@@ -88,6 +89,7 @@ class Settings:
     inline_limit: int = 32 << 10
     note_interval: timedelta = timedelta(milliseconds=100)
     cache: CacheMode = "on"
+    cache_quota: int = 0
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -112,6 +114,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "inline_limit": lambda value: parse_size(value, what="inline_limit"),
     "note_interval": lambda value: parse_duration(value, what="note_interval"),
     "cache": lambda value: _choice(value, CACHE_MODES, "cache"),
+    "cache_quota": lambda value: parse_size(value, what="cache_quota"),
 }
 
 

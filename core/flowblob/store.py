@@ -106,7 +106,13 @@ class Store(Labels, Links):
         self.storage.claim(self.catalog.store_id)
         self._objects = Objects(self.catalog, self.storage, settings)
         self._journal = Journal(self.catalog.record, interval=settings.note_interval)
-        self.cache = Cache(self.catalog)
+        self.cache = Cache(
+            self.catalog,
+            self._objects,
+            loader=self,
+            note=self._journal.add,
+            current_run=runs.current,
+        )
         lazy.register(self)
         runs.watch(self)
 
