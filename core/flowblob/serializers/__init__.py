@@ -29,6 +29,7 @@ from typing import Any
 
 from flowblob.abc import Serializer
 from flowblob.errors import InvalidInputError, SerializationError
+from flowblob.serializers.plain import ExactSerializer
 
 __all__ = ["by_id", "by_name", "for_value", "names"]
 
@@ -74,7 +75,6 @@ _LIBRARIES = {
     "pyarrow": ("arrow", "arrow-batch", "arrow-array"),
     "flowblob": ("file", "tree"),
 }
-_JSON = ("json", "json-typed")
 
 
 def for_value(value: Any) -> Serializer:
@@ -95,14 +95,18 @@ def for_value(value: Any) -> Serializer:
     """
     kind = type(value)
     library = kind.__module__.partition(".")[0]
-    likely = _SCALARS.get(kind)
-    candidates = (
-        (likely,) if likely else _LIBRARIES.get(library, _JSON if library in _PLAIN else ())
-    )
+    candidates: tuple[str, ...] = _LIBRARIES.get(library, ())
+    if kind in _SCALARS:
+        candidates = (_SCALARS[kind],)
+    elif library in _PLAIN:
+        from flowblob.serializers.jsonable import verdict
+
+        if found := verdict(value):
+            return _exact(found).chosen(value)
     for candidate in candidates:
-        serializer = by_id(candidate)
-        if serializer.accepts(value):
-            return serializer
+        exact = _exact(candidate)
+        if exact.accepts(value):
+            return exact.chosen(value)
     for serializer in _plugins().values():
         if serializer.accepts(value):
             return serializer
@@ -111,6 +115,12 @@ def for_value(value: Any) -> Serializer:
 
 #: Modules whose types JSON may carry.
 _PLAIN = frozenset({"builtins", "datetime", "decimal", "uuid"})
+
+
+def _exact(id_: str) -> ExactSerializer:
+    serializer = by_id(id_)
+    assert isinstance(serializer, ExactSerializer)
+    return serializer
 
 
 @functools.cache

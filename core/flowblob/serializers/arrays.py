@@ -13,10 +13,9 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flowblob.abc import Reader, Serializer, Writer
+from flowblob.abc import Reader, Writer
 from flowblob.errors import MissingDependencyError, SerializationError
-from flowblob.serializers.plain import refuse
-from flowblob.serializers.previews import describe
+from flowblob.serializers.plain import ExactSerializer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +25,7 @@ _PIECE = 1 << 17
 _SCALAR_KINDS = "biufcmM"
 
 
-class NpySerializer(Serializer):
+class NpySerializer(ExactSerializer):
     """Plain numpy arrays."""
 
     id: ClassVar[str] = "npy"
@@ -37,15 +36,11 @@ class NpySerializer(Serializer):
         return numpy is not None and type(value) is numpy.ndarray and _is_exact(value.dtype)
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value)
+        self.check(value)
         _write(value, writer)
 
     def load(self, reader: Reader) -> Any:
         return _read(reader)
-
-    def describe(self, value: Any) -> dict[str, Any]:
-        return describe(value)
 
 
 class NpyScalarSerializer(NpySerializer):
@@ -57,8 +52,7 @@ class NpyScalarSerializer(NpySerializer):
         return is_plain_scalar(value)
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value)
+        self.check(value)
         _write(_numpy().asarray(value), writer)
 
     def load(self, reader: Reader) -> Any:

@@ -36,12 +36,18 @@ def fits(frame: Any) -> bool:
         return False
     if not _columns_fit(frame.columns) or not _index_fits(frame.index):
         return False
-    for position, dtype in enumerate(frame.dtypes):
-        if not _dtype_fits(dtype):
-            return False
+    dtypes = list(frame.dtypes)
+    if not all(map(_dtype_fits, set(dtypes))):
+        return False
+    for position, dtype in enumerate(dtypes):
         if _is_scanned(dtype) and not _values_fit(frame.iloc[:, position].array, dtype):
             return False
-    return _survives(frame if len(frame) <= PROBE else frame.iloc[:_FIRST])
+    # One column stands for all of its type: values were judged above, where they matter.
+    kinds: dict[Any, int] = {}
+    for position, dtype in enumerate(dtypes):
+        kinds.setdefault(dtype, position)
+    sample = frame if len(kinds) == len(dtypes) else frame.iloc[:, list(kinds.values())]
+    return _survives(sample if len(frame) <= PROBE else sample.iloc[:_FIRST])
 
 
 def _columns_fit(columns: Any) -> bool:

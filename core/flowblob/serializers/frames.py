@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
-from flowblob.abc import Reader, Serializer, Writer
+from flowblob.abc import Reader, Writer
 from flowblob.serializers import ipc
 from flowblob.serializers.fidelity import fits
 from flowblob.serializers.framing import read, write
-from flowblob.serializers.plain import refuse
-from flowblob.serializers.previews import describe
+from flowblob.serializers.plain import ExactSerializer
 
 _SERIES = "values"
 
 
-class PandasSerializer(Serializer):
+class PandasSerializer(ExactSerializer):
     """A pandas DataFrame."""
 
     id: ClassVar[str] = "pandas"
@@ -29,15 +28,11 @@ class PandasSerializer(Serializer):
         return fits(value)
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value)
+        self.check(value)
         write(value, writer, {})
 
     def load(self, reader: Reader) -> Any:
         return read(reader.view())[0]
-
-    def describe(self, value: Any) -> dict[str, Any]:
-        return describe(value)
 
 
 class PandasSeriesSerializer(PandasSerializer):
@@ -52,8 +47,7 @@ class PandasSeriesSerializer(PandasSerializer):
         return type(value.name) in (str, int, type(None)) and fits(_framed(value))
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value)
+        self.check(value)
         write(_framed(value), writer, {"name": value.name})
 
     def load(self, reader: Reader) -> Any:

@@ -18,6 +18,8 @@ from flowblob.errors import SerializationError
 from flowblob.serializers import ipc
 
 _META = b"flowblob"
+#: Below this, copying columns costs less than finding them on the mapping.
+_SMALL = 1 << 20
 _FLOATS = ("float64", "float32", "float16")
 
 
@@ -87,39 +89,39 @@ def read(view: memoryview) -> tuple[Any, dict[str, Any]]:
 
 
 def _assemble(pandas: Any, table: Any, meta: dict[str, Any], view: memoryview) -> Any:
-    width = meta["width"]
+    width, objects, utc = meta["width"], set(meta["objects"]), set(meta["utc"])
     # From no rows: names and types as pandas has them.
     outline = table.slice(0, 0).to_pandas()
     data: dict[int, Any] = {}
-    others = []
-    for position in range(width):
-        column = table.column(position)
-        if position in meta["objects"]:
-            values = column.to_numpy(zero_copy_only=False).astype(object, copy=False)
-            data[position] = pandas.Series(values, dtype=object, copy=False)
-        elif (values := _in_place(column, outline.dtypes.iloc[position], view)) is not None:
-            data[position] = values
-        else:
-            others.append(position)
+    for position in objects:
+        values = table.column(position).to_numpy(zero_copy_only=False).astype(object, copy=False)
+        data[position] = pandas.Series(values, dtype=object, copy=False)
+    if len(view) > _SMALL:
+        data |= _in_place(table, list(outline.dtypes), view)
+    others = [position for position in range(width) if position not in data]
     # A deep copy, because what pandas takes over from Arrow refuses assignment.
     rest = table.select([*others, *range(width, table.num_columns)]).to_pandas().copy(deep=True)
+    rest.index = index = _row_index(pandas, rest.index, meta)
+    if data or utc:
+        for place, position in enumerate(others):
+            series = rest.iloc[:, place]
+            data[position] = series.dt.tz_convert(UTC) if position in utc else series
+        for values in data.values():
+            if isinstance(values, pandas.Series):
+                values.index = index  # the same object, so that nothing is aligned
+        rest = pandas.DataFrame({at: data[at] for at in range(width)}, index=index, copy=False)
+    rest.columns = _index(pandas, meta["columns"]) if "columns" in meta else outline.columns
+    rest.attrs = meta["attrs"]
+    return rest
+
+
+def _row_index(pandas: Any, found: Any, meta: dict[str, Any]) -> Any:
+    index = _index(pandas, meta["index"]) if "index" in meta else found
     if meta["utc_index"]:
-        rest.index = rest.index.tz_convert(UTC)
-    index = _index(pandas, meta["index"]) if "index" in meta else rest.index
+        index = index.tz_convert(UTC)
     if "freq" in meta:
         index.freq = meta["freq"]
-    rest.index = index
-    for place, position in enumerate(others):
-        series = rest.iloc[:, place]
-        data[position] = series.dt.tz_convert(UTC) if position in meta["utc"] else series
-    for values in data.values():
-        if isinstance(values, pandas.Series):
-            values.index = index  # the same object, so that nothing is aligned
-    ordered = {position: data[position] for position in range(width)}
-    frame = pandas.DataFrame(ordered, index=index, copy=False)
-    frame.columns = _index(pandas, meta["columns"]) if "columns" in meta else outline.columns
-    frame.attrs = meta["attrs"]
-    return frame
+    return index
 
 
 def _index(pandas: Any, numbers: dict[str, Any]) -> Any:
@@ -128,18 +130,20 @@ def _index(pandas: Any, numbers: dict[str, Any]) -> Any:
     return pandas.Index(numbers["values"], dtype=numbers["dtype"], name=numbers["name"])
 
 
-def _in_place(column: Any, dtype: Any, view: memoryview) -> Any:
-    """Return the numbers of a column as an array over the mapping, None where that cannot be."""
+def _in_place(table: Any, dtypes: list[Any], view: memoryview) -> dict[int, Any]:
+    """Return the columns of numbers as arrays over the mapping, where they are whole."""
     numpy = sys.modules["numpy"]
-    if not isinstance(dtype, numpy.dtype) or dtype.kind not in "iufMm":
-        return None
-    if column.num_chunks != 1 or column.null_count:
-        return None
-    chunk = column.chunk(0)
-    if chunk.type.bit_width != 8 * dtype.itemsize:
-        return None
     base = numpy.frombuffer(view, numpy.uint8).ctypes.data
-    start = chunk.buffers()[1].address - base + chunk.offset * dtype.itemsize
-    if start < 0 or start + len(chunk) * dtype.itemsize > len(view):
-        return None
-    return numpy.frombuffer(view, dtype, count=len(chunk), offset=start)
+    found = {}
+    for position, dtype in enumerate(dtypes):
+        column = table.column(position)
+        if not isinstance(dtype, numpy.dtype) or dtype.kind not in "iufMm":
+            continue
+        if column.num_chunks != 1 or column.null_count:
+            continue
+        chunk = column.chunk(0)
+        start = chunk.buffers()[1].address - base + chunk.offset * dtype.itemsize
+        is_inside = 0 <= start <= len(view) - len(chunk) * dtype.itemsize
+        if is_inside and chunk.type.bit_width == 8 * dtype.itemsize:
+            found[position] = numpy.frombuffer(view, dtype, count=len(chunk), offset=start)
+    return found

@@ -5,25 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
-from flowblob.abc import Reader, Serializer, Writer
+from flowblob.abc import Reader, Writer
 from flowblob.errors import SerializationError
 from flowblob.serializers import ipc
-from flowblob.serializers.plain import refuse
-from flowblob.serializers.previews import describe
+from flowblob.serializers.plain import ExactSerializer
 
 #: A slice whose buffers hold this much more than its rows is copied before it is written.
 _WASTE = 1 << 20
 
 
-class _TableSerializer(Serializer):
+class _TableSerializer(ExactSerializer):
     media_type: ClassVar[str] = ipc.MEDIA_TYPE
-
-    def describe(self, value: Any) -> dict[str, Any]:
-        return describe(value)
-
-    def _check(self, value: Any) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value)
 
 
 class ArrowTableSerializer(_TableSerializer):
@@ -39,7 +31,7 @@ class ArrowTableSerializer(_TableSerializer):
         return ipc.survives(value.schema, is_one_batch=is_one_batch)
 
     def dump(self, value: Any, writer: Writer) -> None:
-        self._check(value)
+        self.check(value)
         ipc.write(writer, value.schema, value)
 
     def load(self, reader: Reader) -> Any:
@@ -60,7 +52,7 @@ class ArrowBatchSerializer(_TableSerializer):
         )
 
     def dump(self, value: Any, writer: Writer) -> None:
-        self._check(value)
+        self.check(value)
         ipc.write(writer, value.schema, value)
 
     def load(self, reader: Reader) -> Any:
@@ -81,7 +73,7 @@ class ArrowArraySerializer(_TableSerializer):
         return is_own and ipc.survives(arrow.schema([("values", value.type)]), is_one_batch=True)
 
     def dump(self, value: Any, writer: Writer) -> None:
-        self._check(value)
+        self.check(value)
         batch = ipc.require("pyarrow").record_batch([value], names=["values"])
         ipc.write(writer, batch.schema, batch)
 
@@ -119,7 +111,7 @@ class PolarsSerializer(_TableSerializer):
         return type(value) is getattr(polars, self.type_name) and _is_exact(self._frame(value))
 
     def dump(self, value: Any, writer: Writer) -> None:
-        self._check(value)
+        self.check(value)
         frame = self._frame(value)
         if (table := _to_arrow(frame)) is not None:
             ipc.write(writer, table.schema, table)

@@ -11,55 +11,48 @@ import stat
 from pathlib import Path
 from typing import Any, ClassVar
 
-from flowblob.abc import Reader, Serializer, Writer
+from flowblob.abc import Reader, Writer
 from flowblob.errors import InvalidInputError, SerializationError
 from flowblob.files import Dir, File
 from flowblob.serializers.checkouts import checkout_file, checkout_tree, read_manifest, walk
 from flowblob.serializers.manifests import Entry, encode, link_problem
-from flowblob.serializers.plain import refuse
-from flowblob.serializers.previews import describe
+from flowblob.serializers.plain import ExactSerializer
 
 
-class FileSerializer(Serializer):
+class FileSerializer(ExactSerializer):
     """One file: the payload is exactly its bytes; its name stands on the blob."""
 
     id: ClassVar[str] = "file"
     media_type: ClassVar[str] = "application/octet-stream"
+    advice = "Give a flowblob.File, or leave serializer= out"
 
     def accepts(self, value: Any) -> bool:
         return type(value) is File
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value, "Give a flowblob.File, or leave serializer= out")
+        self.check(value)
         writer.copy_file(_checked(value.path))
 
     def load(self, reader: Reader) -> File:
         return checkout_file(reader, reader.filename or "file")
 
-    def describe(self, value: Any) -> dict[str, Any]:
-        return describe(value)
 
-
-class TreeSerializer(Serializer):
+class TreeSerializer(ExactSerializer):
     """A folder: the payload is the manifest, every distinct file an attached payload."""
 
     id: ClassVar[str] = "tree"
     media_type: ClassVar[str] = "application/x-flowblob-tree+json"
+    advice = "Give a flowblob.Dir, or leave serializer= out"
 
     def accepts(self, value: Any) -> bool:
         return type(value) is Dir
 
     def dump(self, value: Any, writer: Writer) -> None:
-        if not self.accepts(value):
-            raise refuse(self, value, "Give a flowblob.Dir, or leave serializer= out")
+        self.check(value)
         writer.write(build(value.path, writer))
 
     def load(self, reader: Reader) -> Dir:
         return checkout_tree(read_manifest(reader), reader, reader.filename or "folder")
-
-    def describe(self, value: Any) -> dict[str, Any]:
-        return describe(value)
 
 
 # ------------------------------------------------------------------ building
