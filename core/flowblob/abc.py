@@ -372,8 +372,8 @@ class Catalog(ABC):
             NotFoundError: `expect_version` was given and the key does not live.
             VersionConflictError: `expect_version` is not the newest version.
             AlreadyExistsError: `create` was given and the key lives, or the entry stands.
-            ReservationLostError: The draft's lease, or the entry's reservation or `rev`, is no longer
-                the one held.
+            ReservationLostError: The draft's lease, or the entry's reservation or `rev`, is no
+                longer the one held.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from flowblob import telemetry
 from flowblob.abc import Catalog, EntryDraft, Note, Payload, Record
 from flowblob.errors import (
     ConflictError,
@@ -190,6 +191,8 @@ class Cache:
 
     def count_hit(self, entry: CacheEntry, run: Run | None) -> None:
         """Record that an entry was served: its use by the run, its hit count, the statistics."""
+        telemetry.count("cache.hits", function=entry.name)
+        telemetry.count("cache.seconds_saved", entry.cost.total_seconds(), function=entry.name)
         self._note(
             Note(
                 utc_now(),
@@ -205,6 +208,7 @@ class Cache:
 
     def count_miss(self, name: str) -> None:
         """Record that a look-up was not served."""
+        telemetry.count("cache.misses", function=name)
         self._note(Note(utc_now(), role="miss", name=name))
 
     # ------------------------------------------------------------ writing
@@ -322,7 +326,7 @@ class Cache:
         found = self._catalog.entries(filters={"pattern": pattern, **filters})
         return sum(self._catalog.delete_entry(entry.key) for entry in found)
 
-    def _required(self, found: bool, key: CacheKey | str) -> None:  # noqa: FBT001
+    def _required(self, found: bool, key: CacheKey | str) -> None:
         if not found:
             raise NotFoundError(f"No cache entry {digest_of(key)}", hint=_LISTED)
 
@@ -362,7 +366,7 @@ class Cache:
         """
         length = parse_duration(since, what="since")
         rows = self._catalog.lookups(since=utc_now() - length if length else None, name=name)
-        total = _sum(rows, lambda row: "")
+        total = _sum(rows, lambda _: "")
         whole = total.get("", LookupStats("", "", 0, 0, 0.0, 0))
         return Stats(
             whole.hits,

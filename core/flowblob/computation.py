@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowblob import telemetry
 from flowblob.abc import EntryDraft, Record
 from flowblob.cache import Lookup, reads
 from flowblob.errors import (
@@ -161,7 +162,7 @@ class Computation:
         """Return the stored result if it may be served; records the use and counts the hit."""
         hit = None
         if self._mode != "off":
-            with self._tolerant("looking up"):
+            with telemetry.span("lookup", function=self._key.name), self._tolerant("looking up"):
                 hit = self._serve(self._store.cache.lookup(self._key))
                 if hit is None:
                     self._store.cache.count_miss(self._key.name)
@@ -244,7 +245,7 @@ class Computation:
                 self._note_stale()
             hit = self.begin(wait=wait)
         if hit is not None:
-            logger.info("%s", hit)
+            logger.info("%s", hit, extra=self._told("hit", hit))
         elif logger.isEnabledFor(logging.INFO) and self._why == "absent":
             with best_effort("Explaining a miss"):
                 self._why = self._store.cache.explain(self._key).because
@@ -282,15 +283,31 @@ class Computation:
                 hit.blob.ref,
                 show_size(hit.blob.size),
                 show_seconds(seconds),
+                extra=self._told("miss", hit),
             )
         return hit
+
+    def _told(self, event: str, hit: Hit) -> dict[str, dict[str, Any]]:
+        """Return the fields of a log line, for handlers that write JSON."""
+        return {
+            "flowblob": {
+                "event": event,
+                "why": self._why,
+                "function": self._key.name,
+                "key": self._key.digest,
+                "ref": hit.blob.ref,
+                "size": hit.blob.size,
+                "run": str(hit.run) if hit.run else None,
+                "seconds": hit.saved.total_seconds(),
+            }
+        }
 
     def run(self, compute: Callable[[], Any]) -> Any:
         """Return the stored result, or compute it, once for all callers."""
         hit = self.prepare()
         if hit is not None:
             return hit.value
-        with self.computing() as (began, read):
+        with telemetry.span("compute", function=self._key.name), self.computing() as (began, read):
             value = compute()
         return self.finish(value, began, read)
 

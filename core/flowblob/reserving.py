@@ -35,7 +35,7 @@ def owner_name() -> str:
 
 
 def reservation_key(name: str | CacheKey) -> str:
-    """Return the row a name stands for: a cache key is its own, other names have their own space."""
+    """Return the row a name stands for; names of your own never meet a cache key."""
     if isinstance(name, CacheKey):
         return name.digest
     return f"lease:{validate_key(name)}"

@@ -49,14 +49,14 @@ class Accounting(SqlEngine):
             where.append("name = ?")
             parameters.append(name)
         condition = f" WHERE {' AND '.join(where)}" if where else ""
+        columns = "day, name, hits, misses, seconds, size"
         found = self._query(
-            f"SELECT day, name, hits, misses, seconds, size FROM lookup{condition} ORDER BY day, name",
-            parameters,
+            f"SELECT {columns} FROM lookup{condition} ORDER BY day, name", parameters
         )
         return [LookupStats(*row) for row in found]
 
 
-def _pin_entry(connection: Connection, key: str, pinned: bool) -> bool:  # noqa: FBT001
+def _pin_entry(connection: Connection, key: str, pinned: bool) -> bool:
     changed = connection.execute("UPDATE entry SET pinned = ? WHERE key = ?", (int(pinned), key))
     return changed.rowcount > 0
 
