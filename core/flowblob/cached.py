@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from flowblob.explaining import Explanation
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.errors import InvalidInputError
+from flowblob.explaining import Explanation
 from flowblob.model import CacheKey, Run, TagValue, parse_duration, quote_segment, validate_tags
 from flowblob.objects import default_key
 from flowblob.store import Store, default_store

@@ -244,12 +244,16 @@ class Computation:
             if self._refresh and self._keeps:
                 self._note_stale()
             hit = self.begin(wait=wait)
+        if logger.isEnabledFor(logging.INFO):
+            self._say(hit)
+        return hit
+
+    def _say(self, hit: Hit | None) -> None:
         if hit is not None:
             logger.info("%s", hit, extra=self._told("hit", hit))
-        elif logger.isEnabledFor(logging.INFO) and self._why == "absent":
+        elif self._why == "absent":
             with best_effort("Explaining a miss"):
                 self._why = self._store.cache.explain(self._key).because
-        return hit
 
     def finish(self, value: Any, began: float, read: list[Read]) -> Any:
         """Commit what was computed and return what the caller of the function gets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -74,20 +75,31 @@ def run(args: Sequence[str]) -> int:
     _prepare_streams()
     session = Session()
     try:
-        code = root.main(list(args), prog_name="flowblob", standalone_mode=False, obj=session)
-        _finish(session)
-        return code if isinstance(code, int) else failures.OK
+        code = _invoke(list(args), session)
+        session.close()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        return _pipe_closed()
+        _give_up_stdout()
+        return failures.PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the top level
         with contextlib.suppress(Exception):
             session.close()
         return _fail(error, session, args)
 
 
-def _finish(session: Session) -> None:
-    session.close()
-    sys.stdout.flush()
+def _invoke(args: list[str], session: Session) -> int:
+    # Not root.main(): it turns a closed pipe into exit code 1, which means an error here.
+    if instruction := os.environ.get("_FLOWBLOB_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {"obj": session}, "flowblob", "_FLOWBLOB_COMPLETE", instruction)
+    try:
+        with root.make_context("flowblob", args, obj=session) as ctx:
+            root.invoke(ctx)
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
+    return failures.OK
 
 
 def _fail(error: BaseException, session: Session, args: Sequence[str]) -> int:
@@ -103,18 +115,28 @@ def _fail(error: BaseException, session: Session, args: Sequence[str]) -> int:
             color=wants_color(session.color, is_terminal=sys.stderr.isatty()),
         )
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _pipe_closed()
+    except OSError:  # a full disk, or nobody reads: what was to be said has been said on stderr
+        _give_up_stdout()
     return failure.exit
 
 
-def _pipe_closed() -> int:
-    # The interpreter flushes stdout once more at exit, and would complain on stderr.
+def _give_up_stdout() -> None:
+    # The interpreter flushes stdout once more at exit, and would end with a traceback.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return failures.PIPE_CLOSED
 
 
 def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `>&-`, some service managers
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lasts as long as the process
+    # Under PYTHONUNBUFFERED, as in most containers, stdout writes what the kernel takes at once and
+    # drops the rest: a full disk or a closed pipe would cut the output with exit code 0.
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(sys.stdout.buffer),
+            encoding=sys.stdout.encoding,
+            line_buffering=sys.stdout.isatty(),
+        )
     for stream in (sys.stdout, sys.stderr):
         # A key in a script that this terminal's encoding lacks is escaped, not a crash.
         if hasattr(stream, "reconfigure"):

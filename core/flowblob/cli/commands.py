@@ -114,7 +114,7 @@ class Group(click.Group):
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             hint = did_you_mean(name, self.list_commands(ctx))
-            raise click.UsageError(f"No such command {name!r}. {hint}".rstrip(), ctx)
+            raise click.UsageError(f"No command {name!r}. {hint}".rstrip(), ctx)
         return super().resolve_command(ctx, args)
 
 

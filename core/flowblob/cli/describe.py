@@ -12,7 +12,7 @@ from flowblob.cli.filters import tags_text
 from flowblob.cli.records import blob_record, entry_record, run_record, use_record
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import age, duration, size, stamp
+from flowblob.cli.text import age, duration, plural, size, stamp
 
 if TYPE_CHECKING:
     from flowblob.lineage import Lineage
@@ -61,7 +61,7 @@ def _facts(blob: Blob, entries: list[CacheEntry], *, is_human: bool) -> list[tup
     facts: list[tuple[str, object]] = [
         ("ref", blob.ref),
         ("kind", blob.kind),
-        ("size", f"{size(blob.size)} ({blob.size:,} bytes)" if is_human else blob.size),
+        ("size", _size(blob) if is_human else blob.size),
         ("parts", blob.parts or ""),
         ("type", f"{blob.media_type}, {blob.serializer}" if is_human else blob.media_type),
         ("serializer", "" if is_human else blob.serializer),
@@ -82,6 +82,11 @@ def _facts(blob: Blob, entries: list[CacheEntry], *, is_human: bool) -> list[tup
     return facts
 
 
+def _size(blob: Blob) -> str:
+    exact = f" ({blob.size:,} bytes)" if blob.size >= 1000 else ""
+    return size(blob.size) + exact
+
+
 def _when(blob: Blob) -> str:
     return f"{age(blob.created_at)} ({stamp(blob.created_at)[:19]}Z)"
 
@@ -91,7 +96,11 @@ def _json(value: Any) -> str:
 
 
 def _cached(entry: CacheEntry) -> str:
-    served = f", served {entry.hits} times, {duration(entry.saved)} saved" if entry.hits else ""
+    served = (
+        f", served {plural(entry.hits, 'time')}, {duration(entry.saved)} saved"
+        if entry.hits
+        else ""
+    )
     return f"{entry.name}, took {duration(entry.cost)}{served}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from flowblob.store import Store
 
 _COLORS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
+_INDENT = 29
 #: The worst exit code wins: damage, then what could not be checked at all.
 _WORST = (failures.DAMAGE, failures.SCHEMA, failures.AUTH, failures.UNAVAILABLE)
 
@@ -147,14 +150,18 @@ def _tell(session: Session, check: Check) -> None:
         return
     if session.is_human:
         status = session.style(check.status.ljust(4), fg=_COLORS[check.status])
-        session.say(
-            f"{status}  {session.style(check.name.ljust(21))}  {session.style(check.detail)}"
-        )
-        if check.hint:
-            session.say(f"{'':27}  {session.style(check.hint, dim=True)}")
+        first, *more = _wrapped(check.detail)
+        session.say(f"{status}  {session.style(check.name.ljust(21))}  {session.style(first)}")
+        for line in [*more, *(_wrapped(check.hint) if check.hint else ())]:
+            session.say(f"{'':{_INDENT}}{session.style(line, dim=line not in more)}")
     else:
         cells = (check.status, check.name, check.detail, check.hint)
         session.say("\t".join(session.style(cell) for cell in cells))
+
+
+def _wrapped(text: str) -> list[str]:
+    width = max(shutil.get_terminal_size().columns - _INDENT, 30)
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 def _tell_total(session: Session, checks: list[Check]) -> None:

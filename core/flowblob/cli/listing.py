@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,10 +29,16 @@ BLOB_COLUMNS = (
     Column("version", lambda b: b.version, priority=9, is_right=True),
     Column("size", lambda b: size(b.size), lambda b: b.size, priority=9, is_right=True),
     Column("aliases", lambda b: ",".join(b.aliases), priority=8),
-    Column("kind", lambda b: b.kind, priority=4),
-    Column("written by", lambda b: written_by(b.run), priority=6),
+    Column("kind", lambda b: b.kind, priority=4, is_flexible=True),
+    Column("written by", lambda b: written_by(b.run), priority=6, is_flexible=True),
     Column("when", lambda b: age(b.created_at), lambda b: stamp(b.created_at), priority=7),
-    Column("tags", lambda b: filters.tags_text(b.tags), lambda b: dict(b.tags), priority=2),
+    Column(
+        "tags",
+        lambda b: filters.tags_text(b.tags),
+        lambda b: dict(b.tags),
+        priority=2,
+        is_flexible=True,
+    ),
     Column("digest", lambda b: b.digest, priority=0),
     Column("id", lambda b: b.id, priority=0),
     Column("media_type", lambda b: b.media_type, priority=0),
@@ -48,7 +55,7 @@ RUN_COLUMNS = (
     Column("task", lambda r: r.task, priority=9),
     Column("map", lambda r: r.map_index if r.map_index >= 0 else "", priority=4, is_right=True),
     Column("try", lambda r: r.attempt if r.attempt > 1 else "", lambda r: r.attempt, priority=3),
-    Column("name", lambda r: r.name, priority=5),
+    Column("name", lambda r: r.name, priority=5, is_flexible=True),
     Column("run", lambda r: r.run_id, priority=9),
     Column("task run", lambda r: r.task_run_id, priority=0),
     Column("url", lambda r: r.url, priority=0),
@@ -126,10 +133,7 @@ def _tell_blobs(session: Session, blobs: list[Blob], *, is_long: bool, limit: in
 
 
 def _widened(columns: Sequence[Column]) -> list[Column]:
-    return [
-        Column(c.title, c.value, c.raw, _LONG.get(c.title, c.priority), c.is_right, c.is_bold)
-        for c in columns
-    ]
+    return [replace(c, priority=_LONG.get(c.title, c.priority)) for c in columns]
 
 
 @click.command(cls=Command)

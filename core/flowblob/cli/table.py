@@ -33,6 +33,7 @@ class Column:
             is never dropped or cut: what one would copy.
         is_right: Numbers stand to the right.
         is_bold: Names stand out.
+        is_flexible: May be cut on a narrow terminal: half a time or a number says something else.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Column:
     priority: int = 5
     is_right: bool = False
     is_bold: bool = False
+    is_flexible: bool = False
 
 
 def tab_separated(item: Any, columns: Sequence[Column]) -> str:
@@ -61,7 +63,7 @@ def render(
 ) -> Iterator[str]:
     """Yield the lines of a table that fits the terminal."""
     shown = [column for column in columns if column.priority > 0]
-    cells = {column.title: [clean(column.value(item) or "") for item in items] for column in shown}
+    cells = {column.title: [_plain(column.value(item)) for item in items] for column in shown}
     # A column with nothing in it only takes room from those that have something.
     shown = [column for column in shown if column.priority == 9 or any(cells[column.title])]
     widths = _fit(shown, cells, width or shutil.get_terminal_size().columns)
@@ -87,7 +89,7 @@ def _fit(columns: Sequence[Column], cells: dict[str, list[str]], available: int)
         return sum(widths.values()) + _GAP * (len(widths) - 1) - available
 
     for column in weakest_first:
-        if column.is_right or (over := excess()) <= 0:  # half a number is a wrong number
+        if not column.is_flexible or (over := excess()) <= 0:
             continue
         least = max(len(column.title), _LEAST)
         widths[column.title] = max(min(least, widths[column.title]), widths[column.title] - over)

@@ -18,7 +18,7 @@ from flowblob.errors import NotFoundError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from flowblob.cache import Difference, Explanation
+    from flowblob.explaining import Difference, Explanation
     from flowblob.model import CacheEntry, Run
     from flowblob.store import Store
 

@@ -16,7 +16,7 @@ from flowblob.keys.canonical import Hashing, hash_buffer, hash_parts, new_hash
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
 
-_CHUNK = 1 << 20  # elements of a strided view that are made contiguous at once
+_CHUNK = 1 << 18  # elements of a strided view that are made contiguous at once
 
 
 def parts_of(kind: type) -> PartsOf | None:

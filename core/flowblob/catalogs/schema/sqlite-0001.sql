@@ -222,6 +222,17 @@ CREATE INDEX entry_updated ON entry (updated_at);
 CREATE INDEX entry_version ON entry (version);
 CREATE INDEX entry_run ON entry (run) WHERE run IS NOT NULL;
 
+-- Look-ups in the cache. `seconds` and `size` are what the hits saved and gave back.
+CREATE TABLE lookup (
+    day TEXT NOT NULL,
+    name TEXT NOT NULL,
+    hits INTEGER NOT NULL,
+    misses INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (day, name)
+) WITHOUT ROWID;
+
 -- One row per cache key, never deleted, so that a token only grows.
 CREATE TABLE reservation (
     key TEXT PRIMARY KEY,

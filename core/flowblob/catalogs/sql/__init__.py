@@ -5,6 +5,7 @@ Text is portable: `?` stands for a value, and what engines spell differently is 
 
 from __future__ import annotations
 
+from flowblob.catalogs.sql.accounting import Accounting
 from flowblob.catalogs.sql.committing import Committing
 from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.engine import Connection, Dialect, Row
@@ -12,7 +13,7 @@ from flowblob.catalogs.sql.reservations import Reservations
 from flowblob.catalogs.sql.upkeep import Upkeep
 
 
-class SqlCatalog(Reservations, Committing, Deleting, Upkeep):
+class SqlCatalog(Reservations, Committing, Deleting, Upkeep, Accounting):
     """All of a catalog but the engine."""
 
 

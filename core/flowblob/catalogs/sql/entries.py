@@ -34,12 +34,23 @@ _PUT = """INSERT INTO entry (key, name, module, rev, version, run, cost, created
 
 _FREE = "UPDATE reservation SET owner = '', expires = 0 WHERE key = ? AND token = ?"
 
+_IDLE_FIRST = "CASE WHEN e.last_hit_at > e.updated_at THEN e.last_hit_at ELSE e.updated_at END"
+
 _FILTERS = {
     "key": "e.key = ?",
     "name": "e.name = ?",
+    "pattern": "e.name LIKE ? ESCAPE '!'",
     "blob_id": "v.id = ?",
+    "system": "er.system = ?",
+    "flow": "er.flow = ?",
+    "task": "er.task = ?",
     "run_id": "er.run_id = ?",
     "task_run_id": "er.task_run_id = ?",
+    "pinned": "(e.pinned <> 0) = ?",
+    "older_than": "e.updated_at <= ?",
+    "unused_for": f"{_IDLE_FIRST} <= ?",
+    "min_size": "v.size >= ?",
+    "max_size": "v.size <= ?",
 }
 
 
@@ -59,6 +70,29 @@ _RUN_AT = _ENTRY_AT + rows.ENTRY_WIDTH
 _PAYLOAD_AT = _RUN_AT + 2
 
 
+def _condition(name: str, value: Any, parameters: list[object]) -> str:
+    """Return the text of one filter; every value is bound."""
+    if name == "tags":
+        for tag, wanted in value.items():
+            parameters += [tag, rows.to_tag(wanted)]
+        one = "EXISTS (SELECT 1 FROM tag f WHERE f.version = v.seq AND f.name = ? AND f.value = ?)"
+        return " AND ".join([one] * len(value)) or "1 = 1"
+    if name not in _FILTERS:
+        raise InvalidInputError(
+            f"Unknown filter {name!r}", hint=f"Use {', '.join([*_FILTERS, 'tags'])}"
+        )
+    if name == "pattern":
+        value = _like(str(value))
+    parameters.append(rows.to_micros(value) if isinstance(value, datetime) else value)
+    return _FILTERS[name]
+
+
+def _like(pattern: str) -> str:
+    """Return a LIKE pattern for one of `*` and `?`, in which nothing else is special."""
+    quoted = "".join(f"!{c}" if c in "!%_" else c for c in pattern)
+    return quoted.replace("*", "%").replace("?", "_")
+
+
 class Entries(SqlEngine):
     """Cache entries."""
 
@@ -67,20 +101,20 @@ class Entries(SqlEngine):
         return None if found is None else (_to_entry(found[0]), found[1])
 
     def entries(
-        self, *, filters: Mapping[str, Any] | None = None, limit: int | None = None
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        idle_first: bool = False,
     ) -> list[CacheEntry]:
+        order = _IDLE_FIRST if idle_first else "e.updated_at DESC"
         parameters: list[object] = []
         where = [columns.LIVE]
         for name, value in (filters or {}).items():
-            if name not in _FILTERS:
-                raise InvalidInputError(
-                    f"Unknown filter {name!r}", hint=f"Use {', '.join(_FILTERS)}"
-                )
-            where.append(_FILTERS[name])
-            parameters.append(value)
+            where.append(_condition(name, value, parameters))
         sql = f"""SELECT {columns.blob_columns(self.dialect)}, {columns.ENTRY},
             {columns.run_columns("er")}, e.ingredients
-            FROM entry e {_JOINS} WHERE {" AND ".join(where)} ORDER BY e.updated_at DESC, e.key"""
+            FROM entry e {_JOINS} WHERE {" AND ".join(where)} ORDER BY {order}, e.key"""
         return [
             rows.to_entry(row, _ENTRY_AT, rows.to_blob(row), rows.to_run(row, _RUN_AT), row[-1])
             for row in self._query(columns.limited(sql, parameters, limit), parameters)
@@ -102,7 +136,7 @@ class Entries(SqlEngine):
     def _check_entry(self, connection: Connection, draft: EntryDraft, now: int) -> None:
         key, held = draft.key.digest, draft.reservation
         row = connection.execute(
-            f"""SELECT e.rev, e.expires_at, {columns.LIVE} FROM entry e
+            f"""SELECT e.rev, e.expires_at, {columns.LIVE}, e.updated_at FROM entry e
             JOIN version v ON v.seq = e.version WHERE e.key = ?""",
             (key,),
         ).fetchone()
@@ -115,6 +149,8 @@ class Entries(SqlEngine):
                     hint="Read what stands there now",
                 )
         servable = row is not None and row[2] and (row[1] is None or row[1] > now)
+        if servable and draft.max_age is not None:
+            servable = row[3] > now - draft.max_age // _MICROSECOND
         if servable and not draft.overwrite:
             raise AlreadyExistsError(
                 f"The entry {key} stands", hint="Overwrite it, or read what is there"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
+from flowblob.catalogs.sql.accounting import count_lookups
 from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, Run, Use
@@ -50,6 +51,7 @@ class Lineage(SqlEngine):
             if note.run.identity not in runs:
                 runs[note.run.identity] = self._put_run(connection, note.run, at)
             self._put_use(connection, runs[note.run.identity], version, note.role, at)
+        count_lookups(connection, notes)
         for key, moments in hits.items():
             connection.execute(
                 """UPDATE entry SET hits = hits + ?, last_hit_at =
