@@ -138,10 +138,22 @@ class WriteLock:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                return -1  # a read-only store: nobody writes, SQLite itself will refuse to
+                return self._open_read_only()
             raise CatalogUnavailableError(
                 f"Cannot open the lock file {self.path}: {error.strerror}",
                 hint="Check that the folder exists and can be written",
+            ) from error
+
+    def _open_read_only(self) -> int:
+        assert self.path is not None
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if not os.access(self.path.with_suffix(""), os.W_OK):
+                return -1  # nobody can write there, so nothing needs the lock
+            raise CatalogUnavailableError(
+                f"Cannot open the lock file {self.path}: {error.strerror}",
+                hint="Give this user the permissions that the catalog file has",
             ) from error
 
     def _late(self) -> CatalogUnavailableError:

@@ -9,7 +9,7 @@ from flowblob.errors import NotSupportedError
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = re.compile(
-    r"(nfs\d*|cifs|smb\w*|afs|ncpfs|9p|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2|vboxsf"
+    r"(nfs\d*|cifs|smb\w*|afs|ncpfs|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2|vboxsf"
     r"|fuse\.(sshfs|s3fs|gcsfuse|rclone|glusterfs|ceph|blobfuse2?|goofys|mountpoint-s3|davfs2?))\Z"
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.abc import Payload
 from flowblob.catalogs.sql.engine import to_row_and_payload
+from flowblob.errors import CatalogUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ class Reader(sqlite3.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        #: Whether it must be closed after each use, because nobody tells it of changes.
+        self.is_passing = False
         self._version: int | None = None
         self._asked: set[Question] = set()
         self._known: dict[Question, Answer] = {}
@@ -83,6 +86,7 @@ class Pool:
         self._connect = connect
         self._lock = lock
         self.epoch = 0
+        self._all: set[Reader] = set()  # those in use too: a forked child must leak them
         self._readers: list[Reader] = []
         self._writers: dict[bool, Reader] = {}
         _pools.add(self)
@@ -92,21 +96,30 @@ class Pool:
         try:
             return self._readers.pop()
         except IndexError:
-            return self._connect(True)
+            return self._new(durable=True)
+
+    def _new(self, *, durable: bool) -> Reader:
+        connection = self._connect(durable)
+        self._all.add(connection)
+        return connection
+
+    def _close(self, connection: Reader) -> None:
+        connection.close()
+        self._all.discard(connection)
 
     def give(self, connection: Reader, epoch: int) -> None:
         """Put a reader back, or close it if the pool was closed meanwhile."""
-        if epoch == self.epoch:
+        if epoch == self.epoch and not connection.is_passing:
             self._readers.append(connection)
         else:
             with self._lock:
-                connection.close()
+                self._close(connection)
 
     def writer(self, durable: bool) -> Reader:
         """Return the writer; the caller holds the write lock."""
         found = self._writers.get(durable)
         if found is None:
-            found = self._writers[durable] = self._connect(durable)
+            found = self._writers[durable] = self._new(durable=durable)
         return found
 
     def close(self) -> None:
@@ -116,9 +129,9 @@ class Pool:
             return
         with self._lock:
             while self._readers:
-                self._readers.pop().close()
+                self._close(self._readers.pop())
             while self._writers:
-                self._writers.popitem()[1].close()
+                self._close(self._writers.popitem()[1])
         self._lock.close()
 
     def forget(self) -> None:
@@ -127,10 +140,9 @@ class Pool:
         SQLite forbids to carry a connection over a fork, and closing one there could checkpoint.
         """
         self.epoch += 1
-        mine = [*self._readers, *self._writers.values()]
         self._readers, self._writers = [], {}
-        for connection in mine:
-            _leak(connection)
+        while self._all:
+            _leak(self._all.pop())
 
 
 class MemoryPool(Pool):
@@ -178,4 +190,10 @@ if hasattr(os, "register_at_fork"):
 
 def close_for_good(pool: Pool) -> None:
     """End a pool whose catalog is gone, or whose interpreter ends."""
-    pool.end() if isinstance(pool, MemoryPool) else pool.close()
+    try:
+        if isinstance(pool, MemoryPool):
+            pool.end()
+        else:
+            pool.close()
+    except CatalogUnavailableError:
+        pool.forget()  # somebody holds the lock for ever; a close without it could checkpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -58,7 +57,6 @@ class SqliteCatalog(SqlCatalog):
         self._clock = clock or Clock()
         self._wait = wait
         self._store_id = ""
-        self._opening = threading.Lock()
         lock_path = None if path is None else path.with_name(path.name + ".lock")
         self._lock = WriteLock(lock_path, wait=wait)
         if path is None:
@@ -92,9 +90,8 @@ class SqliteCatalog(SqlCatalog):
     # the engine -----------------------------------------------------
 
     def _open(self) -> None:
-        with self._opening, sqlite_file.translated(self.path):
-            if self._store_id:
-                return
+        # Two threads may both do this; it is idempotent, and a lock would not survive a fork.
+        with sqlite_file.translated(self.path):
             if self.path is not None:
                 sqlite_file.prepare(self.path)
             self._store_id = sqlite_file.open_store(self._pool, self._lock, self._clock, self.path)
@@ -110,7 +107,7 @@ class SqliteCatalog(SqlCatalog):
                 return connection.execute(sql, parameters).fetchall()
             finally:
                 pool.give(connection, epoch)
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        except sqlite_file.REFUSALS as error:
             raise sqlite_file.translate(error, self.path) from error
 
     def _look_up(
@@ -128,7 +125,7 @@ class SqliteCatalog(SqlCatalog):
                 return connection.look_up(sql, parameters, payload_at)
             finally:
                 pool.give(connection, epoch)
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        except sqlite_file.REFUSALS as error:
             raise sqlite_file.translate(error, self.path) from error
 
     def _read(self, step: Callable[[Connection], T]) -> T:
@@ -163,9 +160,7 @@ class SqliteCatalog(SqlCatalog):
                 result = step(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                # A full disk ends the transaction by itself; rolling back then is one more error.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                sqlite_file.roll_back(connection)
                 raise
             return result
 

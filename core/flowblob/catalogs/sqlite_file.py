@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from flowblob.errors import (
     ConflictError,
     FlowblobError,
     InvalidInputError,
+    NotSupportedError,
     SchemaVersionError,
 )
 from flowblob.model import new_id
@@ -30,10 +31,20 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x466C4231  # "FlB1", so that `file` and a foreign database are told apart
 SCHEMA = 1
 _STATEMENTS = 512
+_OLDEST = (3, 24)  # ON CONFLICT DO UPDATE
 
 
 def prepare(path: Path) -> None:
-    """Make the folder and an empty file that only the user may read; refuse network disks."""
+    """Make the folder and an empty file that only the user may read; refuse network disks.
+
+    Raises:
+        NotSupportedError: SQLite cannot work there, or is too old.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise NotSupportedError(
+            f"SQLite {sqlite3.sqlite_version} is too old",
+            hint=f"Use a Python built with SQLite {'.'.join(map(str, _OLDEST))} or newer",
+        )
     refuse_network(path)
     if path.exists():
         return
@@ -44,35 +55,47 @@ def prepare(path: Path) -> None:
 
 def connect(path: Path, wait: float, durable: bool) -> Reader:
     """Open a connection that syncs at every commit, or only at checkpoints."""
+    try:
+        return _connect(str(path), wait=wait, durable=durable)
+    except sqlite3.OperationalError as error:
+        if _name_of(error) != "SQLITE_CANTOPEN" or not _is_settled(path):
+            raise
+        # A folder that cannot be written, after a clean close: SQLite may not make the side files
+        # of WAL there, and need not, as long as it looks at each state of the file only once.
+        connection = _connect(f"{path.as_uri()}?immutable=1", wait=wait, durable=durable)
+        connection.is_passing = True
+        return connection
+
+
+def _connect(target: str, *, wait: float = 0, durable: bool = True) -> Reader:
     connection = sqlite3.connect(
-        path,
+        target,
         timeout=wait,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=_STATEMENTS,
+        uri=target.startswith("file:"),
         factory=Reader,
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _is_settled(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return path.is_file() and not (log.exists() and log.stat().st_size)
+
+
 def connect_memory() -> Reader:
     """Open a database that lives as long as its connection."""
-    connection = sqlite3.connect(
-        ":memory:",
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_STATEMENTS,
-        factory=Reader,
-    )
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+    return _connect(":memory:")
 
 
 def open_store(pool: Pool, lock: WriteLock, clock: Clock, path: Path | None) -> str:
@@ -137,9 +160,15 @@ def migrate(connection: sqlite3.Connection, clock: Clock, path: Path | None) -> 
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        roll_back(connection)
         raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what stands open; a full disk or a broken one may have done so already."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):  # the first error is the one to tell
+            connection.execute("ROLLBACK")
 
 
 def _statements(step: int) -> Iterator[str]:
@@ -187,34 +216,43 @@ _HINTS = {
 _LASTING = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
+#: What the driver raises.
+REFUSALS = (sqlite3.Error, UnicodeError, OverflowError)
+
+
 @contextmanager
 def translated(path: Path | None) -> Iterator[None]:
     """Turn what the driver and the file system raise into errors of ours."""
     try:
         yield
-    except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
-        if isinstance(error, FlowblobError):
-            raise
+    except (*REFUSALS, OSError) as error:
         raise translate(error, path) from error
 
 
 def translate(error: Exception, path: Path | None) -> FlowblobError:
     """Return the error of ours that says what a driver's error means here."""
     where = path or "the in-memory catalog"
-    if isinstance(error, UnicodeError | OverflowError):
+    if isinstance(
+        error, UnicodeError | OverflowError | sqlite3.InterfaceError | sqlite3.ProgrammingError
+    ):
         return InvalidInputError(f"The catalog cannot hold this value: {error}")
     if isinstance(error, OSError):
         return CatalogUnavailableError(
             f"Cannot open {where}: {error.strerror or error}",
-            hint="Check that the folder exists and that this user may write to it",
+            hint=_HINTS["SQLITE_CANTOPEN"],
             retryable=False,
         )
     if isinstance(error, sqlite3.IntegrityError):
         return ConflictError(f"{where} refused a record: {error}", hint="Try again")
-    name = getattr(error, "sqlite_errorname", "") or ""
-    basic = "_".join(name.split("_")[:2])
+    name = _name_of(error)
     return CatalogUnavailableError(
         f"{where}: {error}",
-        hint=_HINTS.get(basic, "Run `flowblob doctor`"),
-        retryable=basic not in _LASTING,
+        hint=_HINTS.get(name, "`flowblob doctor` looks at what may be wrong"),
+        retryable=name not in _LASTING,
     )
+
+
+def _name_of(error: Exception) -> str:
+    """Return the name of SQLite's primary code, such as SQLITE_FULL."""
+    name: str = getattr(error, "sqlite_errorname", "") or ""
+    return "_".join(name.split("_")[:2])

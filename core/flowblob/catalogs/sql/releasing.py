@@ -19,13 +19,16 @@ class Releasing(SqlEngine):
     def _release(self, connection: Connection, version: int, now: int) -> None:
         """Give up a version that was put with history=False and that nothing holds.
 
-        An alias holds it, and so does a cache entry that may still be served: entries of several
-        calls can share one key, and none of them may turn into a miss because another was written.
+        An alias holds it, and a host's storage key, and a cache entry that may still be served:
+        entries of several calls can share one key, and none of them may turn into a miss because
+        another was written.
         """
         held = connection.execute(
-            """SELECT 1 FROM alias WHERE version = ? UNION ALL SELECT 1 FROM entry
-            WHERE version = ? AND (expires_at IS NULL OR expires_at > ?) LIMIT 1""",
-            (version, version, now),
+            """SELECT 1 FROM alias WHERE version = ?
+            UNION ALL SELECT 1 FROM bound WHERE version = ?
+            UNION ALL SELECT 1 FROM entry WHERE version = ?
+            AND (expires_at IS NULL OR expires_at > ?) LIMIT 1""",
+            (version, version, version, now),
         ).fetchone()
         if held is None:
             self._bury(connection, version, now, by="", released=True)
