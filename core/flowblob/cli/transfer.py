@@ -6,6 +6,8 @@ import base64
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -61,10 +63,21 @@ def put(ctx: click.Context, /, source: str, key: str, tags: tuple[str, ...], **r
     store = session.store(make=True)
     before = _newest(store, key)
     start = time.monotonic()
-    with Transfer(session, "storing", _size_of(source)) as transfer:
-        data: str | BinaryIO = sys.stdin.buffer if source == "-" else source
+    with _opened(source) as data, Transfer(session, "storing", _size_of(source)) as transfer:
         blob = store.upload(key, data, progress=transfer, **options)
     _tell_put(session, blob, is_new=blob.id != before, seconds=time.monotonic() - start)
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[str | BinaryIO]:
+    path = Path(source)
+    if source == "-":
+        yield sys.stdin.buffer
+    elif path.is_file() or path.is_dir():
+        yield source
+    else:  # a named pipe or `<(command)`: a stream without a size
+        with path.open("rb") as stream:
+            yield stream
 
 
 def _metadata(text: str) -> dict[str, Any]:
