@@ -1,0 +1,273 @@
+"""One try of one task: from the question for a stored result to the storing of a new one.
+
+Prefect's engine takes the steps at different times, and the last one possibly in another context:
+`reserve`, `find`, then `take` the stored value, or `enter` the function and `keep` what it returns,
+and `release`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
+from prefect.transactions import get_transaction
+
+from flowblob.cache import reads
+from flowblob.cli.text import duration, size
+from flowblob.computation import CacheOptions, Computation, Hit, announced
+from flowblob.errors import FlowblobError, NotFoundError, ReservationHeldError
+from flowblob.model import Blob, CacheKey, Read, utc_now
+from flowblob_prefect import links
+from flowblob_prefect.records import Binding
+
+if TYPE_CHECKING:
+    from prefect.context import TaskRunContext
+
+    from flowblob.store import Store
+    from flowblob_prefect.outputs import Output
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class Call:
+    """A try whose result is kept and never served to another run: the policy PERSIST_ONLY.
+
+    Args:
+        storage_key: The text under which Prefect knows the result.
+        output: Where the result goes.
+        context: The task run.
+        open_store: Opens the store; called when it is needed, since it may be out of reach.
+        options: How the result is kept.
+    """
+
+    def __init__(
+        self,
+        storage_key: str,
+        output: Output,
+        *,
+        context: TaskRunContext,
+        open_store: Callable[[], Store],
+        options: CacheOptions,
+    ) -> None:
+        self.storage_key = storage_key
+        self._output = output
+        self._open_store = open_store
+        self._options = options
+        self._task_run = context.task_run
+        self._inputs = links.inputs_of(context)
+        self._logger = run_logger()
+
+    def reserve(self) -> None:
+        """Look up, and where there is nothing take the right to compute."""
+
+    def find(self) -> bool:
+        """Say whether the result is stored and was loaded; a hit is counted, linked and logged."""
+        return False
+
+    def take(self) -> Any:
+        """Return the value of the hit, and let go of it.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        raise NotFoundError(f"The result {self.storage_key} is not served to other runs")
+
+    def enter(self) -> None:
+        """Begin to watch what the function reads, and say what its output is called."""
+
+    def enter_refresh(self) -> None:
+        """Do what `enter` does where the engine does not ask whether the result exists."""
+
+    def keep(self, value: Any) -> Blob:
+        """Store the result and return the version that holds it.
+
+        Raises:
+            SerializationError: The value cannot be stored.
+            UnavailableError: The store does not answer.
+        """
+        store, began = self._open_store(), time.perf_counter()
+        blob = self._store(store, value)
+        Binding(blob.id, blob.ref).bind(store, self.storage_key)
+        self._link(blob)
+        seconds = time.perf_counter() - began
+        self._logger.info("stored %s %s in %s", blob.ref, size(blob.size), duration(seconds))
+        return blob
+
+    def release(self) -> None:
+        """Give back what `reserve` took and forget what `enter` began; idempotent."""
+
+    def _store(self, store: Store, value: Any) -> Blob:
+        output, options = self._output.of(value), self._options
+        return store.put(
+            output.key,
+            value,
+            run=output.run,
+            kind=output.kind or options.kind,
+            tags=options.tags,
+            metadata=options.metadata,
+            serializer=options.serializer,
+            history=options.history,
+        )
+
+    def _link(self, blob: Blob) -> None:
+        """Link the run to its inputs, and let later runs find what it returned."""
+        links.remember_made(str(self._task_run.id), blob)
+        links.record_inputs(self._open_store(), self._output.run, self._inputs)
+
+
+class CachedRun(Call):
+    """A try under a cache key: the result may come from another run, and is served to later ones.
+
+    Args:
+        key: The cache key.
+        output: Where a new result goes.
+        function: The plain function that the key stands for.
+        is_cached: The task's function is wrapped by `cached`, which reserves and stores by itself.
+        refresh: Compute whatever is stored.
+        **common: As for Call.
+    """
+
+    def __init__(
+        self,
+        key: CacheKey,
+        output: Output,
+        *,
+        function: Callable[..., Any],
+        is_cached: bool,
+        refresh: bool,
+        **common: Any,
+    ) -> None:
+        super().__init__(str(key), output, **common)
+        self._key = key
+        self._function = function
+        self._is_cached = is_cached
+        self._is_refresh = refresh
+        self._computation: Computation | None = None
+        self._hit: Hit | None = None
+        self._is_looked_up = False
+        self._reads: list[Read] = []
+        self._began = time.perf_counter()
+
+    # ------------------------------------------------------------ before the function
+
+    def reserve(self) -> None:
+        """Look up, and where there is nothing wait for whoever computes it, or take the right to.
+
+        Inside a transaction nobody waits: the reservations of its finished tasks are held until it
+        commits, so that two transactions could wait for each other for ever.
+        """
+        if self._is_cached:  # its own reservation would wait for ours
+            return
+        with self._tolerant("reserve"):
+            computation = self._steps()
+            self._is_looked_up = True
+            if get_transaction() is None:
+                self._hit = computation.prepare()
+            elif not self._is_refresh:
+                self._hit = computation.lookup() or computation.begin(wait=timedelta(0))
+
+    def find(self) -> bool:
+        if not self._is_looked_up:
+            with self._tolerant("look up"):
+                self._is_looked_up = True
+                self._hit = self._steps().lookup()
+        if self._hit is None:
+            return False
+        self._link(self._hit.blob)
+        run = self._hit.run
+        by = f" by {run.name or run.run_id}" if run is not None else ""
+        saved = duration(self._hit.saved)
+        self._logger.info("hit %s%s, saved %s", self._hit.blob.ref, by, saved)
+        return True
+
+    def take(self) -> Any:
+        hit, self._hit = self._hit, None
+        if hit is None and (hit := self._steps().lookup()) is None:
+            raise NotFoundError(f"The result {self._key} was removed while it was read")
+        return hit.value
+
+    def enter(self) -> None:
+        self._began = time.perf_counter()
+        announced.set((self._function, self._output.key))
+        if not self._is_cached:
+            reads.set(self._reads)
+
+    def enter_refresh(self) -> None:
+        if self._is_refresh:
+            self.enter()
+
+    # ------------------------------------------------------------ after the function
+
+    def release(self) -> None:
+        if announced.get() == (self._function, self._output.key):
+            announced.set(None)
+        if reads.get() is self._reads:
+            reads.set(None)
+        if self._computation is not None:
+            self._computation.abort()
+
+    def _store(self, store: Store, value: Any) -> Blob:
+        """Store the result and its entry in one transaction, or find what `cached` has stored."""
+        is_served = self._task_run.state is not None and self._task_run.state.is_completed()
+        if not is_served:  # a failure that the task returned is nobody else's result
+            return super()._store(store, value)
+        if self._is_cached:
+            return self._by_itself(store) or super()._store(store, value)
+        read = tuple(dict.fromkeys(self._reads))
+        hit = self._steps().commit(value, cost=self._cost(), read=read)
+        return hit.blob if hit is not None else super()._store(store, value)
+
+    def _by_itself(self, store: Store) -> Blob | None:
+        """Return what the wrapped function has stored: one entry and one payload are enough."""
+        found = store.cache.lookup(self._key)
+        if found.why != "hit" or found.entry is None:
+            return None
+        if self._options.ttl is not None:
+            store.cache.expire(self._key, utc_now() + self._options.ttl)
+        return found.entry.blob
+
+    def _cost(self) -> timedelta:
+        """Return how long the function ran; a transaction may commit long after it has returned."""
+        elapsed = time.perf_counter() - self._began
+        state = self._task_run.state
+        since = (utc_now() - state.timestamp).total_seconds() if state is not None else 0.0
+        return timedelta(seconds=max(elapsed - max(since, 0.0), 0.0))
+
+    def _steps(self) -> Computation:
+        if self._computation is None:
+            self._computation = Computation(
+                self._open_store(),
+                self._key,
+                output_key=self._output.key,
+                options=self._options,
+                run=self._output.run,
+                refresh=self._is_refresh,
+            )
+        return self._computation
+
+    @contextmanager
+    def _tolerant(self, doing: str) -> Iterator[None]:
+        """Let the task compute when the store fails, and say that this was no miss."""
+        try:
+            yield
+        except ReservationHeldError:
+            self._logger.debug("%s is computed elsewhere too", self._key.name)
+        except FlowblobError as error:
+            self._logger.warning(
+                "the store failed, so %s is computed without it (this is an outage, not a miss): "
+                "could not %s: %s", self._key.name, doing, error,
+            )  # fmt: skip
+
+
+def run_logger() -> Logger:
+    """Return the logger of the current run, whose lines show in Prefect's pages."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("flowblob")

@@ -1,0 +1,163 @@
+"""What the block does with the bytes that Prefect reads and writes."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from prefect.context import TaskRunContext
+from prefect.serializers import PickleSerializer
+from prefect.utilities.callables import parameters_to_args_kwargs
+
+from flowblob.abc import Note
+from flowblob.cached import is_cached
+from flowblob.cli.text import duration, size
+from flowblob.errors import NotFoundError
+from flowblob.journal import best_effort
+from flowblob.model import Blob, Ref, utc_now
+from flowblob_prefect import links, outputs, runs
+from flowblob_prefect.calls import run_logger
+from flowblob_prefect.records import Binding, Document, unpickle
+from flowblob_prefect.serializers import SERIALIZER_TYPE, parse_handle
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flowblob.store import Store
+    from flowblob_prefect.outputs import Output
+
+_NOTHING: Any = object()
+
+
+def read(store: Store, path: str, block_id: UUID | None) -> bytes:
+    """Return what stands under a storage key: a record with a handle, or the bytes as written.
+
+    Raises:
+        NotFoundError: Nothing does.
+        PayloadError: The bytes are missing or damaged.
+    """
+    is_first = outputs.remember_reader(path)
+    binding = Binding.find(store, path)
+    if binding is None:
+        raise NotFoundError(
+            f"Nothing is stored under {path!r} in {store.url}",
+            hint="The run that wrote it used another store, or its result was deleted",
+        )
+    if not binding.is_native:
+        record = store.objects.resolve(Ref(id=binding.blob_id), payload=True)
+        return bytes(store.objects.load(record))
+    if is_first:
+        _note_hit(store, binding)
+    return binding.document(store, path, block_id)
+
+
+def write(store: Store, path: str, content: bytes) -> None:
+    """Keep what Prefect writes under a storage key: the value where it can be told, else the bytes.
+
+    Raises:
+        SerializationError: The value cannot be stored.
+        UnavailableError: The store does not answer.
+    """
+    document = Document.parse(path, content)
+    if document is not None and document.serializer == SERIALIZER_TYPE:
+        store_id, blob_id = parse_handle(document.result.encode())
+        if store_id == store.store_id:  # the value is here already
+            blob = store.resolve(Ref(id=blob_id))
+            _bound(store, path, blob, document)
+            return
+    began = time.perf_counter()
+    value = _value(path, content, document)
+    output = outputs.of_path(path).of(value)
+    own = _own_entry(store, path, output)
+    if own is None:
+        what = bytes(content) if value is _NOTHING else value
+        blob = store.put(output.key, what, run=output.run, kind=output.kind)
+        took = duration(time.perf_counter() - began)
+        run_logger().info("stored %s %s in %s", blob.ref, size(blob.size), took)
+    else:
+        blob = own
+    _bound(store, path, blob, document, is_native=value is not _NOTHING)
+    _link(store, output, blob)
+
+
+def _value(path: str, content: bytes, document: Document | None) -> Any:
+    """Return the value that this process has just pickled, `_NOTHING` if the bytes must stay.
+
+    A serializer that somebody chose stays in force, and so do bytes that no run has written.
+    """
+    context = runs.current_context()
+    if outputs.is_parameters(path):
+        return _NOTHING
+    if document is not None:
+        text: str | bytes | None = document.result if document.is_default else None
+    else:
+        is_result = context is not None and outputs.is_made_up(path)
+        # A flow's result comes without a record; what pickled it stands in its context.
+        text = content if is_result and _pickles(context) else None
+    value = _NOTHING
+    if text is not None:
+        with best_effort("Reading a result back, which is kept as bytes instead,"):
+            value = unpickle(text)
+    return value
+
+
+def _pickles(context: Any) -> bool:
+    return bool(context.result_store.serializer == PickleSerializer())
+
+
+def _own_entry(store: Store, path: str, output: Output) -> Blob | None:
+    """Return the version that a `cached` function has stored for this very task run, if it has.
+
+    Its result must not be stored twice.
+    """
+    task = runs.current_context()
+    if not isinstance(task, TaskRunContext) or not is_cached(task.task.fn):
+        return None
+    if output.kind == "exception" or output.run is None or output != outputs.of_path(path):
+        return None
+    args, kwargs = parameters_to_args_kwargs(task.task.fn, task.parameters)
+    found = store.cache.lookup(task.task.fn.cached_call.key(args, kwargs))  # type: ignore[attr-defined]  # is_cached
+    return found.entry.blob if found.why == "hit" and found.entry is not None else None
+
+
+def _bound(
+    store: Store, path: str, blob: Blob, document: Document | None, *, is_native: bool = True
+) -> None:
+    task = runs.current_context()
+    cost = _seconds(task) if isinstance(task, TaskRunContext) else 0.0
+    expiration = document.metadata.get("expiration") if document is not None else None
+    run = runs.current()
+    name = (run.name or run.run_id) if run is not None else ""
+    Binding(blob.id, blob.ref, is_native, expiration, cost, name).bind(store, path)
+
+
+def _seconds(task: TaskRunContext) -> float:
+    began, state = task.task_run.start_time, task.task_run.state
+    return max((state.timestamp - began).total_seconds(), 0.0) if began and state else 0.0
+
+
+def _link(store: Store, output: Output, blob: Blob) -> None:
+    if output.run is None or not output.run.task or output.kind == "exception":
+        return
+    links.remember_made(output.run.task_run_id, blob)
+    task = runs.current_context()
+    if isinstance(task, TaskRunContext) and str(task.task_run.id) == output.run.task_run_id:
+        links.record_inputs(store, output.run, links.inputs_of(task))
+
+
+def _note_hit(store: Store, binding: Binding) -> None:
+    """Link and log what the engine is served; it asks first of all in a try."""
+    run = runs.current()
+    if run is None or _is_over(binding.expiration):
+        return
+    with best_effort("Linking a cache hit"):
+        blob = store.resolve(Ref(id=binding.blob_id))
+        store.note(Note(utc_now(), run=run, blob_id=blob.id, role="cache_hit"))
+        _link(store, outputs.Output(blob.key, run), blob)
+        by = f" by {binding.run}" if binding.run else ""
+        run_logger().info("hit %s%s, saved %s", binding.ref, by, duration(binding.cost))
+
+
+def _is_over(expiration: str | None) -> bool:
+    return expiration is not None and datetime.fromisoformat(expiration) <= utc_now()
