@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowblob.abc import Reader, Writer
 from flowblob.errors import MissingDependencyError, SerializationError
-from flowblob.serializers.plain import ExactSerializer
+from flowblob.serializers.plain import ExactSerializer, no_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,9 @@ class NpyScalarSerializer(NpySerializer):
     def dump(self, value: Any, writer: Writer) -> None:
         self.check(value)
         _write(_numpy().asarray(value), writer)
+
+    def view(self, reader: Reader) -> Any:
+        raise no_view(self)
 
     def load(self, reader: Reader) -> Any:
         return _read(reader)[()]

@@ -31,7 +31,7 @@ from uuid import UUID, SafeUUID
 
 from flowblob.abc import Reader, Writer
 from flowblob.errors import SerializationError
-from flowblob.serializers.plain import ExactSerializer, is_utf8
+from flowblob.serializers.plain import ExactSerializer, is_utf8, no_view
 
 MARK = "$flowblob"
 MAX_DEPTH = 100
@@ -171,6 +171,9 @@ class JsonSerializer(ExactSerializer):
     def dump(self, value: Any, writer: Writer) -> None:
         self.check(value)
         writer.write(_encode(value))
+
+    def view(self, reader: Reader) -> Any:
+        raise no_view(self)
 
     def load(self, reader: Reader) -> Any:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 from flowblob.abc import Reader, Serializer, Writer
-from flowblob.errors import SerializationError
+from flowblob.errors import NotSupportedError, SerializationError
 from flowblob.serializers.previews import describe
 
 #: Text is encoded in pieces, so that a large one is never held twice.
@@ -45,6 +45,14 @@ class ExactSerializer(Serializer):
         return describe(value)
 
 
+def no_view(serializer: Serializer) -> NotSupportedError:
+    """Return the error for `mmap=True` where the value must be built from the bytes."""
+    return NotSupportedError(
+        f"mmap=True gives no view of a value stored as {serializer.id!r}",
+        hint="Leave mmap out to have the value built",
+    )
+
+
 class BytesSerializer(ExactSerializer):
     """Bare bytes."""
 
@@ -63,6 +71,9 @@ class BytesSerializer(ExactSerializer):
         # Not from the view: reading takes half the page faults of copying a mapping.
         with reader.open() as source:
             return source.read()
+
+    def view(self, reader: Reader) -> Any:
+        return reader.view()
 
 
 class BytearraySerializer(BytesSerializer):
@@ -112,6 +123,9 @@ class TextSerializer(ExactSerializer):
         self.check(value)
         for start in range(0, len(value), _CHARACTERS):
             writer.write(value[start : start + _CHARACTERS].encode())
+
+    def view(self, reader: Reader) -> Any:
+        raise no_view(self)
 
     def load(self, reader: Reader) -> str:
         try:

@@ -16,7 +16,7 @@ from flowblob.errors import InvalidInputError, SerializationError
 from flowblob.files import Dir, File
 from flowblob.serializers.checkouts import checkout_file, checkout_tree, read_manifest, walk
 from flowblob.serializers.manifests import Entry, encode, link_problem
-from flowblob.serializers.plain import ExactSerializer
+from flowblob.serializers.plain import ExactSerializer, no_view
 
 
 class FileSerializer(ExactSerializer):
@@ -32,6 +32,9 @@ class FileSerializer(ExactSerializer):
     def dump(self, value: Any, writer: Writer) -> None:
         self.check(value)
         writer.copy_file(_checked(value.path))
+
+    def view(self, reader: Reader) -> Any:
+        return reader.view()
 
     def load(self, reader: Reader) -> File:
         return checkout_file(reader, reader.filename or "file")
@@ -50,6 +53,9 @@ class TreeSerializer(ExactSerializer):
     def dump(self, value: Any, writer: Writer) -> None:
         self.check(value)
         writer.write(build(value.path, writer))
+
+    def view(self, reader: Reader) -> Any:
+        raise no_view(self)
 
     def load(self, reader: Reader) -> Dir:
         return checkout_tree(read_manifest(reader), reader, reader.filename or "folder")
