@@ -4,11 +4,112 @@ from __future__ import annotations
 
 from typing import Any
 
+_INTEGRATION = "flowblob"
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "integration-name": _INTEGRATION,
+            "python-modules": [f"flowblob_airflow.{name}" for name in names],
+        }
+    ]
+
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the provider by the keys of Airflow's provider schema."""
+    """Describe the provider by the keys of Airflow's provider schema.
+
+    Airflow reads this in every process, so it must import nothing. A violation of the schema, or a
+    `package-name` that is not the distribution's, would stop the discovery of ALL providers.
+    """
     return {
         "package-name": "flowblob",
         "name": "flowblob",
         "description": "Versioned, linked, verifiable task outputs and their cache.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://github.com/flowblob/flowblob",
+                "tags": ["software"],
+            }
+        ],
+        "hooks": _modules("hooks"),
+        "operators": _modules("operators"),
+        "sensors": _modules("sensors"),
+        "triggers": _modules("triggers"),
+        "connection-types": [_connection_type()],
+        "config": {"flowblob": _config()},
+    }
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "flowblob",
+        "hook-class-name": "flowblob_airflow.hooks.FlowblobHook",
+        "hook-name": "flowblob",
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "schema", "port", "login"],
+            "relabeling": {"password": "Catalog password"},
+            "placeholders": {
+                "url": "/srv/flowblob",
+                "password": "put into the store URL where it names a user and no password",
+            },
+        },
+        "conn-fields": {
+            "url": {
+                "label": "Store URL",
+                "description": (
+                    "A folder that all workers share, or a database with "
+                    "?storage=URL for the payloads. Leave empty for the user's own store."
+                ),
+                "schema": {"type": ["string", "null"]},
+            },
+            "storage": {
+                "label": "Storage URL",
+                "description": "Where the payloads are, if the store URL does not say so.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+        },
+    }
+
+
+def _config() -> dict[str, Any]:
+    return {
+        "description": "How task outputs are stored and reused.",
+        "options": {
+            "conn_id": {
+                "description": "Connection of the store that XCom values and cached tasks use.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "flowblob_shared",
+                "default": "flowblob_default",
+            },
+            "xcom_inline_bytes": {
+                "description": (
+                    "XCom values of up to so many bytes of JSON stay in Airflow's database, if "
+                    "JSON gives them back exactly; all others are stored in flowblob."
+                ),
+                "version_added": "0.1.0",
+                "type": "integer",
+                "example": "65536",
+                "default": "1024",
+            },
+            "wait_seconds": {
+                "description": (
+                    "How long a task waits in its worker slot for another one that computes the "
+                    "same result, before it is rescheduled."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "30",
+                "default": "10",
+            },
+            "reschedule_seconds": {
+                "description": "After how long such a task looks again.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "60",
+                "default": "30",
+            },
+        },
     }

@@ -1,0 +1,69 @@
+"""What Airflow tells us about the tasks of this process.
+
+Airflow swallows what a listener raises, but logs it as an error of the task; linking must not.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+from flowblob.journal import best_effort
+from flowblob_airflow import runs
+
+
+@hookimpl
+def on_task_instance_running(task_instance: Any) -> None:
+    """Remember the task instance, and give cached functions what Airflow knows about them."""
+    if not _runs_here(task_instance):
+        return
+    with best_effort("Linking to the Airflow task"):
+        runs.capture(task_instance)
+    task = getattr(task_instance, "task", None)
+    if getattr(task, "python_callable", None) is not None and "flowblob.cached" in sys.modules:
+        from flowblob_airflow.decorators import adopt
+
+        adopt(task)
+
+
+@hookimpl
+def on_task_instance_success(task_instance: Any) -> None:
+    """Forget the task."""
+    _end(task_instance)
+
+
+@hookimpl
+def on_task_instance_failed(task_instance: Any) -> None:
+    """Forget the task; whoever waits for what it was computing may start at once."""
+    _end(task_instance)
+
+
+@hookimpl
+def on_task_instance_skipped(task_instance: Any) -> None:
+    """Forget the task."""
+    _end(task_instance)
+
+
+@hookimpl
+def before_stopping() -> None:
+    """Write the records that wait in memory: a worker's process does not end as others do."""
+    if (stores := sys.modules.get("flowblob_airflow.stores")) is not None:
+        with best_effort("Writing what the task has read"):
+            stores.flush_all()
+
+
+def _end(task_instance: Any) -> None:
+    if not _runs_here(task_instance):
+        return
+    if (calls := sys.modules.get("flowblob_airflow.calls")) is not None:
+        with best_effort("Releasing what the task was computing"):
+            calls.release_all()
+    runs.forget()
+
+
+def _runs_here(task_instance: Any) -> bool:
+    # The API server calls the same hooks with a row of its database when a person sets a state.
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return runner is not None and isinstance(task_instance, runner.RuntimeTaskInstance)
