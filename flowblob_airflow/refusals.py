@@ -1,0 +1,70 @@
+"""Tasks whose output cannot be cached, and why."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from flowblob.errors import NotSupportedError
+
+
+def of_class(operator: Any) -> str:
+    """Return why no task of this operator class can be cached, empty if it can."""
+    name = operator.__name__
+    if getattr(operator, "_is_sensor", False):
+        return (
+            f"{name} is a sensor: it waits for the outside world, which a key cannot see. "
+            "Cache the task that reads what it waits for"
+        )
+    if _can_skip(operator):
+        return (
+            f"{name} decides which tasks run, and that decision is lost when it is served from the "
+            "cache. Cache the task that computes what it decides on"
+        )
+    if getattr(operator, "start_from_trigger", False):
+        return (
+            f"{name} starts in the triggerer and never asks the cache. Turn start_from_trigger off"
+        )
+    return ""
+
+
+def of_task(task: Any) -> str:
+    """Return why a task with a cached function cannot be cached, empty if it can."""
+    if problem := of_class(type(task)):
+        return problem
+    if getattr(task, "start_from_trigger", False):
+        return f"{task.task_id} starts in the triggerer and never asks the cache"
+    from airflow.providers.standard.operators.python import (
+        PythonOperator,
+        _BasePythonVirtualenvOperator,
+    )
+
+    if not isinstance(task, PythonOperator) or isinstance(task, _BasePythonVirtualenvOperator):
+        return (
+            f"{type(task).__name__} runs the source of its function in another environment, "
+            "without its decorators. Use cached_operator, or put @cached under @task"
+        )
+    return ""
+
+
+def _can_skip(operator: Any) -> bool:
+    from airflow.sdk.bases.skipmixin import SkipMixin
+
+    inherits = getattr(operator, "inherits_from_skipmixin", False)
+    return bool(inherits is True) or issubclass(operator, SkipMixin)
+
+
+def check_class(operator: Any) -> None:
+    """Refuse an operator class that cannot be cached.
+
+    Raises:
+        NotSupportedError: It cannot.
+    """
+    if problem := of_class(operator):
+        raise NotSupportedError(problem)
+
+
+def refuse(problem: str, context: Any) -> NoReturn:  # noqa: ARG001 - stands in for `execute`
+    """Stand in for the execution of a task that cannot be cached; a retry would not help."""
+    raise AirflowFailException(problem)
