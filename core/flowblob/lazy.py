@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from flowblob.errors import NotFoundError
@@ -28,7 +27,6 @@ class Loader(Protocol):
 
 
 _open: weakref.WeakValueDictionary[str, Loader] = weakref.WeakValueDictionary()
-_openers: list[Callable[[], Loader]] = []
 
 
 def register(loader: Loader) -> None:
@@ -36,18 +34,14 @@ def register(loader: Loader) -> None:
     _open[loader.store_id] = loader
 
 
-def register_opener(opener: Callable[[], Loader]) -> None:
-    """Name a store to open when a lazy value finds none; the one it opens may be another."""
-    _openers.append(opener)
-
-
 def _find(store_id: str) -> Loader:
     found = _open.get(store_id)
-    for opener in _openers if found is None else ():
-        candidate = opener()
-        if candidate.store_id == store_id:
-            found = candidate
-            break
+    if found is None:
+        # A process that only unpickled the value has not loaded the store's module yet.
+        import flowblob
+
+        candidate = flowblob.default_store()
+        found = candidate if candidate.store_id == store_id else None
     if found is None:
         raise NotFoundError(
             f"The store {store_id} of a lazy value is not open here",

@@ -542,6 +542,3 @@ def using(store: Store) -> Iterator[Store]:
         yield store
     finally:
         _active.reset(token)
-
-
-lazy.register_opener(default_store)
