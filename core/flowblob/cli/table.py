@@ -54,7 +54,7 @@ def _plain(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, ensure_ascii=False) if value else ""
+        return clean(json.dumps(value, ensure_ascii=False)) if value else ""
     return clean(value)
 
 

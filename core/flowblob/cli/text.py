@@ -18,7 +18,7 @@ def size(count: float) -> str:
         ('212 KiB', '12 B', '96.4 MiB')
     """
     unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:  # 1000, so that no number has four digits
+    while count >= 999.5 and unit < len(_UNITS) - 1:  # so that no number has four digits
         count /= 1024
         unit += 1
     return f"{count:.{1 if unit and count < 99.95 else 0}f} {_UNITS[unit]}"
@@ -88,7 +88,7 @@ def _is_active(char: str) -> bool:
 
 def _escape(char: str) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
-        f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+        f"\\x{ord(char):02x}" if ord(char) < 0x7F else f"\\u{ord(char):04x}"  # as JSON does
     )
 
 
