@@ -20,7 +20,7 @@ from prefect.transactions import get_transaction
 
 from flowblob.cache import reads
 from flowblob.cli.text import duration, size
-from flowblob.computation import CacheOptions, Computation, Hit, announced
+from flowblob.computation import CacheOptions, Computation, Hit
 from flowblob.errors import FlowblobError, NotFoundError, ReservationHeldError
 from flowblob.model import Blob, CacheKey, Read, utc_now
 from flowblob_prefect import links
@@ -79,7 +79,7 @@ class Call:
         raise NotFoundError(f"The result {self.storage_key} is not served to other runs")
 
     def enter(self) -> None:
-        """Begin to watch what the function reads, and say what its output is called."""
+        """Begin to watch what the function reads."""
 
     def enter_refresh(self) -> None:
         """Do what `enter` does where the engine does not ask whether the result exists."""
@@ -127,7 +127,6 @@ class CachedRun(Call):
     Args:
         key: The cache key.
         output: Where a new result goes.
-        function: The plain function that the key stands for.
         is_cached: The task's function is wrapped by `cached`, which reserves and stores by itself.
         refresh: Compute whatever is stored.
         **common: As for Call.
@@ -138,14 +137,12 @@ class CachedRun(Call):
         key: CacheKey,
         output: Output,
         *,
-        function: Callable[..., Any],
         is_cached: bool,
         refresh: bool,
         **common: Any,
     ) -> None:
         super().__init__(str(key), output, **common)
         self._key = key
-        self._function = function
         self._is_cached = is_cached
         self._is_refresh = refresh
         self._computation: Computation | None = None
@@ -194,7 +191,6 @@ class CachedRun(Call):
 
     def enter(self) -> None:
         self._began = time.perf_counter()
-        announced.set((self._function, self._output.key))
         if not self._is_cached:
             reads.set(self._reads)
 
@@ -205,8 +201,6 @@ class CachedRun(Call):
     # ------------------------------------------------------------ after the function
 
     def release(self) -> None:
-        if announced.get() == (self._function, self._output.key):
-            announced.set(None)
         if reads.get() is self._reads:
             reads.set(None)
         if self._computation is not None:

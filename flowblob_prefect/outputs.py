@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.transactions import get_transaction
 
-from flowblob.cached import module_stem
+from flowblob.cached import is_cached, module_stem
 from flowblob.model import KEY_BYTES, Run
 from flowblob.objects import default_key
 from flowblob_prefect import runs
 from flowblob_prefect.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: What Prefect makes up for a result that nobody named: of a flow, or of a failure.
 _MADE_UP = re.compile(r"[0-9a-f]{32}\Z")
@@ -56,6 +59,19 @@ def of_task(task: TaskRunContext) -> Output:
     run = runs.of_task(task)
     # Outside of a flow the first segment is the one that plain Python uses.
     return Output(default_key(run.flow or module_stem(task.task.fn), task.task.name), run)
+
+
+def own(function: Callable[..., Any]) -> str | None:
+    """Return the key of the current task's output if this is the function that it wraps.
+
+    `cached` asks, so that the results of a cached function that is a task stand under its name.
+    """
+    task = runs.current_context()
+    if isinstance(task, TaskRunContext) and is_cached(task.task.fn):
+        wrapped: Any = task.task.fn
+        if wrapped.cached_call.function is function:
+            return of_task(task).key
+    return None
 
 
 def current() -> Output:

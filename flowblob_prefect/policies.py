@@ -162,7 +162,6 @@ class FlowblobPolicy(CachePolicy):
         run = CachedRun(
             key,
             output,
-            function=call.function,
             is_cached=is_cached,
             refresh=PREFECT_TASKS_REFRESH_CACHE.value() if refresh is None else refresh,
             context=task_ctx,

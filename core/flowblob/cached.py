@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from flowblob import runs
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
@@ -154,6 +155,9 @@ class CachedCall:
         told = announced.get()
         if told is not None and told[0] is self.function:
             return told[1]
+        for ask in runs.ask_hosts("outputs"):
+            if (own := ask(self.function)) is not None:
+                return str(own)
         return default_key(
             module_stem(self.function), self.function.__qualname__.replace(".<locals>", "")
         )

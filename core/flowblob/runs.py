@@ -44,7 +44,7 @@ def current() -> Run | None:
         return opened
     told: Run | None = None
     with best_effort("Finding the current run"):
-        told = next(filter(None, (provider() for provider in _providers())), None)
+        told = next(filter(None, (provider() for provider in ask_hosts("runs"))), None)
         if told is None:
             told = _from_environment()
     return told
@@ -140,23 +140,29 @@ def _json_only(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def ask_hosts(question: str) -> Iterator[Callable[..., Any]]:
+    """Yield what each host in use answers a question with.
+
+    Args:
+        question: `runs` (which run is current), `stores` (which store it uses) or `outputs` (what
+            the output of a function is called): the entry-point group `flowblob.<question>`.
+    """
+    for name in _entry_points(question):
+        if name in sys.modules:
+            yield _load(question, name)
+
+
 @functools.cache
-def _entry_points() -> dict[str, Any]:
+def _entry_points(question: str) -> dict[str, Any]:
     from importlib.metadata import entry_points  # slow to load, and only needed at the first look
 
-    return {found.name: found for found in entry_points(group="flowblob.runs")}
+    return {found.name: found for found in entry_points(group=f"flowblob.{question}")}
 
 
 @functools.cache
-def _load(name: str) -> Callable[[], Run | None]:
-    loaded: Callable[[], Run | None] = _entry_points()[name].load()
+def _load(question: str, name: str) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = _entry_points(question)[name].load()
     return loaded
-
-
-def _providers() -> Iterator[Callable[[], Run | None]]:
-    for name in _entry_points():
-        if name in sys.modules:
-            yield _load(name)
 
 
 def _from_environment() -> Run | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
 from flowblob import config, lazy, reserving, retention, runs, transfer
 from flowblob.abc import Commit
@@ -521,14 +521,17 @@ def _opened(host: bool, *where: str | None) -> Store:
 def default_store() -> Store:
     """Return the store that is meant where none is named.
 
-    In a host that is its own (`using`), then `FLOWBLOB_URL`, then the user's; the working directory
-    counts only outside of hosts.
+    In a host that is its own (`using`, or what the host says), then `FLOWBLOB_URL`, then the
+    user's; the working directory counts only outside of hosts.
 
     Raises:
         InvalidInputError: The configuration names no usable store.
     """
     if (chosen := _active.get()) is not None:
         return chosen
+    for ask in runs.ask_hosts("stores"):
+        if (own := ask()) is not None:
+            return cast("Store", own)
     run = runs.current()
     host = run is not None and run.system != "python"
     return _opened(host, "" if host else os.getcwd(), *map(os.environ.get, _DECISIVE))
