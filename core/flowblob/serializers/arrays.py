@@ -76,7 +76,9 @@ def _is_exact(dtype: np.dtype[Any]) -> bool:
     """Say whether a `.npy` header gives this dtype back."""
     if dtype.hasobject or not dtype.itemsize or dtype.kind not in "biufcmMSUV":
         return False
-    if dtype.kind in _SCALAR_KINDS and dtype.metadata is None:
+    if not _is_bare(dtype):
+        return False
+    if dtype.kind in _SCALAR_KINDS:
         return True
     numpy = _numpy()
     try:
@@ -86,24 +88,22 @@ def _is_exact(dtype: np.dtype[Any]) -> bool:
         )  # other field names need a newer header than most readers know
     except (ValueError, TypeError, UnicodeEncodeError):
         return False
-    # Metadata, alignment and the record type do not count in `==`.
+    # Alignment and the record type do not count in `==`.
     return bool(
         found == dtype
-        and _no_metadata(dtype)
         and found.isalignedstruct == dtype.isalignedstruct
         and found.type is dtype.type
         and found.str == dtype.str
     )
 
 
-def _no_metadata(dtype: Any) -> bool:
+def _is_bare(dtype: Any) -> bool:
+    """Say whether no part of a dtype has metadata or a title."""
     if dtype.metadata is not None:
         return False
     if dtype.subdtype is not None:
-        return _no_metadata(dtype.subdtype[0])
-    return all(
-        _no_metadata(field[0]) and len(field) == 2 for field in (dtype.fields or {}).values()
-    )
+        return _is_bare(dtype.subdtype[0])
+    return all(_is_bare(field[0]) and len(field) == 2 for field in (dtype.fields or {}).values())
 
 
 def _write(array: Any, writer: Writer) -> None:

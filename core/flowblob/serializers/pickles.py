@@ -25,6 +25,7 @@ import functools
 import io
 import pickle
 import struct
+import sys
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flowblob.abc import Reader, Serializer, Writer
 from flowblob.errors import FlowblobError, SerializationError
 from flowblob.files import Dir, File
-from flowblob.serializers import checkouts, trees
+from flowblob.serializers import checkouts, definitions, trees
 from flowblob.serializers.previews import describe
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _pickler_class() -> Callable[..., cloudpickle.Pickler]:
             # cloudpickle has a chain of them that costs a Python call per object.
             self.dispatch_table = {
                 **copyreg.dispatch_table,
+                **_numpy_texts(),
                 **cloudpickle.Pickler._dispatch_table,
                 memoryview: _reduce_memoryview,
                 File: lambda value: _reduce_file(value, writer),
@@ -166,11 +168,27 @@ def _pickler_class() -> Callable[..., cloudpickle.Pickler]:
 
         def reducer_override(self, obj: Any) -> Any:
             # Only functions and classes may need cloudpickle: everything else goes the C way.
-            if type(obj) is types.FunctionType or isinstance(obj, type):
-                return super().reducer_override(obj)
-            return NotImplemented
+            is_class = isinstance(obj, type)
+            if not is_class and type(obj) is not types.FunctionType:
+                return NotImplemented
+            if definitions.is_lost(obj.__module__):
+                if is_class and (reduced := definitions.reduce_class(obj)) is not None:
+                    return reduced
+                definitions.keep_module(obj.__module__)
+            return super().reducer_override(obj)
 
     return Pickler
+
+
+def _numpy_texts() -> dict[type, Callable[[Any], tuple[Any, ...]]]:
+    """Return reducers for the two scalars whose own pickling drops NULs at the end."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return {}
+    return {
+        numpy.str_: lambda value: (numpy.str_, (str.__str__(value),)),
+        numpy.bytes_: lambda value: (numpy.bytes_, (bytes.__getitem__(value, slice(None)),)),
+    }
 
 
 def _reduce_memoryview(value: memoryview) -> tuple[Any, ...]:

@@ -112,6 +112,8 @@ def _same(left: Any, right: Any) -> bool:
         return False
     if isinstance(left, float):
         return left.hex() == right.hex()
+    if isinstance(left, int | str | bytes | memoryview):
+        return bool(left == right)
     if isinstance(left, dict):
         return len(left) == len(right) and all(
             _same(a, b) for a, b in zip(left.items(), right.items(), strict=True)
