@@ -60,6 +60,7 @@ def describe(error: BaseException) -> Failure:
     """Return how an exception is told to a user."""
     if isinstance(error, errors.FlowblobError):
         found = next((_EXIT[kind] for kind in type(error).__mro__ if kind in _EXIT), ERROR)
+        found = DAMAGE if _is_damaged(error) else found
         return Failure(found, error.code, error.message, error.hint)
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "flowblob"
@@ -74,6 +75,13 @@ def describe(error: BaseException) -> Failure:
     return Failure(
         ERROR, "internal", f"Unexpected {name}: {error}", "Run it again with --debug and report it"
     )
+
+
+def _is_damaged(error: errors.FlowblobError) -> bool:
+    # The catalog's error class says "unavailable", also for a file that will never be readable
+    # again; a monitor must tell that from a database that is busy.
+    name = getattr(error.__cause__, "sqlite_errorname", "")
+    return str(name).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def _describe_os_error(error: OSError) -> Failure:

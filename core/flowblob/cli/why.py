@@ -14,6 +14,7 @@ from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.text import age, duration, plural, stamp
 from flowblob.errors import NotFoundError
+from flowblob.model import CacheKey
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -128,7 +129,7 @@ def _of_run(store: Store, run: Run) -> list[_Answer]:
         if entries:
             # Several calls may share one result; the one that was served last before is meant.
             entry = min(entries, key=lambda found: abs((found.last_hit_at or use.at) - use.at))
-            told = store.cache.explain_entry(entry)
+            told = store.cache.explain(CacheKey(entry.key, entry.name, entry.ingredients))
             answers.append(_Answer("hit", told, entry, use.run, use.at))
     return answers
 
@@ -175,9 +176,16 @@ def _record(answer: _Answer) -> dict[str, Any]:
 
 
 def _row(session: Session, answer: _Answer, found: Difference) -> list[str]:
-    change = "same" if answer.verdict == "hit" else found.change
     before, now = _values(found)
-    cells = (answer.verdict, answer.entry.blob.ref, change, found.kind, found.name, before, now)
+    cells = (
+        answer.verdict,
+        answer.entry.blob.ref,
+        found.change,
+        found.kind,
+        found.name,
+        before,
+        now,
+    )
     return [session.style(cell) for cell in cells]
 
 
@@ -206,7 +214,7 @@ def _show(session: Session, answer: _Answer) -> None:
         f"{verdict} {session.style(entry.blob.ref, bold=True)} because {session.style(because)}"
     )
     for found in answer.told.differences:
-        session.say(_ingredient_line(session, found, is_hit=is_hit))
+        session.say(_ingredient_line(session, found))
     who = f"{answer.run}, " if answer.run else ""
     if is_hit:
         made = f"; it was made {age(entry.updated_at)} and saved {duration(entry.cost)}"
@@ -220,8 +228,8 @@ def _show(session: Session, answer: _Answer) -> None:
         _dim(session, f"since then: {plural(entry.hits, 'hit')}, {saved}")
 
 
-def _ingredient_line(session: Session, found: Difference, *, is_hit: bool) -> str:
-    change = "same" if is_hit else found.change
+def _ingredient_line(session: Session, found: Difference) -> str:
+    change = found.change
     mark = session.style(_MARKS[change], fg=_COLORS[change])
     before, now = _values(found)
     values = f"{before} -> {now}" if change == "changed" else now or before
