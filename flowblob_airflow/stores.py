@@ -59,6 +59,14 @@ def store_for(conn_id: str | None = None) -> Store:
     return store
 
 
+def current() -> Store | None:
+    """Return the store that a task means which names none, None outside of tasks.
+
+    This is what `@cached` functions and `default_store()` use inside of a task.
+    """
+    return None if runs.current_ti() is None else store_for()
+
+
 def store_if_available(on_error: str, conn_id: str | None = None) -> Store | None:
     """Return the store for a cache, None if it does not answer and tasks are to compute then."""
     try:
