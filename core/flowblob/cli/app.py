@@ -26,7 +26,13 @@ COMMANDS = {
     "promote": Late("flowblob.cli.change:promote", "Point an alias at a version.", _DATA),
     "rm": Late("flowblob.cli.change:rm", "Delete a version, or a key with its history.", _DATA),
     "runs": Late("flowblob.cli.listing:runs", "List runs, or what one run read and wrote.", _RUNS),
+    "lineage": Late(
+        "flowblob.cli.describe:lineage", "Show what made a version, and what used it.", _RUNS
+    ),
     "why": Late("flowblob.cli.why:why", "Explain a cache hit or miss.", _RUNS),
+    "cache": Late("flowblob.cli.caching:cache", "List, expire, remove cache entries.", _RUNS),
+    "verify": Late("flowblob.cli.upkeep:verify", "Check that everything is there.", _STORE),
+    "gc": Late("flowblob.cli.upkeep:gc", "Free what no version needs; a dry run.", _STORE),
     "where": Late("flowblob.cli.shell:where", "Say which store is used, and why.", _STORE),
     "doctor": Late("flowblob.cli.doctor:doctor", "Check the installation and the store.", _STORE),
     "completion": Late("flowblob.cli.shell:completion", "Print shell completion.", _STORE),

@@ -26,17 +26,13 @@ _MOST_CONSUMERS = 10
 @click.option(
     "--depth", type=click.IntRange(0, 20), default=3, show_default=True, help="Of lineage."
 )
-@click.option("--mermaid", is_flag=True, help="Print only the lineage, as a Mermaid flowchart.")
 @click.pass_context
-def show(ctx: click.Context, /, ref: str, depth: int, mermaid: bool) -> None:
+def show(ctx: click.Context, /, ref: str, depth: int) -> None:
     """Show a version: its record, aliases, tags, run, users, lineage and preview."""
     session = current_session(ctx)
     store = session.store()
     blob = store.resolve(ref)
-    lineage = store.lineage(blob, depth=depth)
-    if mermaid and not session.json:
-        session.say(lineage.to_mermaid())
-        return
+    graph = store.lineage(blob, depth=depth)
     uses = store.consumers(blob)
     entries = store.cache.entries(blob_id=blob.id)
     if session.json:
@@ -45,15 +41,44 @@ def show(ctx: click.Context, /, ref: str, depth: int, mermaid: bool) -> None:
             producer=run_record(blob.run) if blob.run else None,
             consumers=[use_record(use) for use in uses],
             cache=[entry_record(entry) for entry in entries],
-            lineage=lineage.to_dict(),
-            **({"mermaid": lineage.to_mermaid()} if mermaid else {}),
+            lineage=graph.to_dict(),
         )
     elif session.quiet:
         session.say(blob.ref)
     elif session.is_human:
-        _show(session, blob, uses, entries, lineage)
+        _show(session, blob, uses, entries, graph)
     else:
         session.fields(_facts(blob, entries, is_human=False))
+
+
+@click.command(cls=Command)
+@click.argument("ref", metavar="REF", shell_complete=complete_ref)
+@click.option("--depth", type=click.IntRange(0, 20), default=3, show_default=True)
+@click.option("--mermaid", is_flag=True, help="As a Mermaid flowchart.")
+@click.pass_context
+def lineage(ctx: click.Context, /, ref: str, depth: int, *, mermaid: bool) -> None:
+    """Show what a version was made from and what became of it, across all orchestrators.
+
+    In a pipe: role, source, target.
+    """
+    session = current_session(ctx)
+    graph = session.store().lineage(ref, depth=depth)
+    if session.json:
+        session.document(lineage=graph.to_dict(), mermaid=graph.to_mermaid())
+    elif session.quiet:
+        session.lines(blob.ref for blob in graph.blobs.values())
+    elif mermaid:
+        session.say(graph.to_mermaid())
+    elif session.is_human:
+        session.lines(session.style(line) for line in graph.to_text().splitlines())
+    else:
+        for edge in graph.edges:
+            cells = (edge.role, _node(graph, edge.source), _node(graph, edge.target))
+            session.say("\t".join(session.style(cell) for cell in cells))
+
+
+def _node(graph: Lineage, node: str) -> str:
+    return graph.blobs[node].ref if node in graph.blobs else str(graph.runs[node])
 
 
 def _facts(blob: Blob, entries: list[CacheEntry], *, is_human: bool) -> list[tuple[str, object]]:

@@ -252,7 +252,7 @@ def test_show_tells_everything_without_loading(cli: Cli, filled: Store) -> None:
     assert told["producer"]["flow"] == "etl"
     assert [use["run"]["flow"] for use in told["consumers"]] == ["report"]
     assert "reports/a@0" in told["lineage"]["blobs"].values()
-    assert "flowchart" in cli("show", "tables/day", "--mermaid").out
+    assert "flowchart" in cli("lineage", "tables/day", "--mermaid").out
 
 
 def test_show_takes_every_form_of_reference(cli: Cli, filled: Store) -> None:
