@@ -371,7 +371,7 @@ def test_equal_files_are_one_part(folder: Path, dump: Any) -> None:
 
 
 def test_a_missing_file_inside_a_value_is_named(folder: Path, dump: Any) -> None:
-    with pytest.raises(InvalidInputError, match="missing.txt"):
+    with pytest.raises(InvalidInputError, match=r"missing\.txt"):
         dump({"f": File(folder / "missing.txt")})
 
 
