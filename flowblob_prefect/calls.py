@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
+_REASONS = {
+    "expired": "its entry has expired",
+    "gone": "the stored payload is missing or damaged, and is made anew",
+    "hit": "the stored result cannot be loaded here, and is kept for those who can",
+    "read_changed": "a version that it read has changed",
+}
+
 
 class Call:
     """A try whose result is kept and never served to another run: the policy PERSIST_ONLY.
@@ -162,12 +169,9 @@ class CachedRun(Call):
         if self._is_cached:  # its own reservation would wait for ours
             return
         with self._tolerant("reserve"):
-            computation = self._steps()
             self._is_looked_up = True
-            if get_transaction() is None:
-                self._hit = computation.prepare()
-            elif not self._is_refresh:
-                self._hit = computation.lookup() or computation.begin(wait=timedelta(0))
+            wait = None if get_transaction() is None else timedelta(0)
+            self._hit = self._steps().prepare(wait=wait)
 
     def find(self) -> bool:
         if not self._is_looked_up:
@@ -175,6 +179,7 @@ class CachedRun(Call):
                 self._is_looked_up = True
                 self._hit = self._steps().lookup()
         if self._hit is None:
+            self._say_why()
             return False
         self._link(self._hit.blob)
         run = self._hit.run
@@ -182,6 +187,13 @@ class CachedRun(Call):
         saved = duration(self._hit.saved)
         self._logger.info("hit %s%s, saved %s", self._hit.blob.ref, by, saved)
         return True
+
+    def _say_why(self) -> None:
+        """Say what is wrong with an entry that there is; that there is none is no news."""
+        why = self._computation.why if self._computation is not None else ""
+        if why in _REASONS:
+            level = logging.WARNING if why == "gone" else logging.INFO
+            self._logger.log(level, "miss %s: %s", self._key.name, _REASONS[why])
 
     def take(self) -> Any:
         hit, self._hit = self._hit, None

@@ -131,7 +131,7 @@ class FlowblobLockManager(LockManager):
             acquire_timeout = 0
         try:
             taken = self._acquire(key, holder, acquire_timeout, hold_timeout)
-        except UnavailableError as error:
+        except FlowblobError as error:
             if self.required:
                 raise
             run_logger().warning("%s is computed without a lock: %s", key, error)

@@ -156,6 +156,11 @@ class Computation:
         """The reservation this call computes under, if it holds one."""
         return self._reservation
 
+    @property
+    def why(self) -> str:
+        """Why the call is computed: `absent`, `expired`, `refresh`, `read_changed` or `gone`."""
+        return self._why
+
     # ------------------------------------------------------------ the steps
 
     def lookup(self) -> Hit | None:
