@@ -44,7 +44,7 @@ def cache() -> None:
 @cache.command(name="ls")
 @click.option("--name", help="Only this function.")
 @click.option("--run", metavar="ID", help="Only what this flow run or DAG run computed.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", default=50, show_default=True)
 @click.pass_context
 def ls(ctx: click.Context, /, name: str | None, run: str | None, limit: int) -> None:
     """List cache entries, last computed first."""

@@ -55,7 +55,9 @@ def tag(ctx: click.Context, /, ref: str, tags: tuple[str, ...], remove: tuple[st
 @click.command(cls=Command, examples=[("flowblob promote models/churn@7 prod --expect 6", "")])
 @click.argument("ref", metavar="REF", shell_complete=complete_ref)
 @click.argument("alias", metavar="ALIAS")
-@click.option("--expect", type=click.IntRange(min=0), help="Version the alias must be at now.")
+@click.option(
+    "--expect", type=click.IntRange(min=0), metavar="N", help="Version the alias must be at now."
+)
 @click.option("--immutable", is_flag=True, help="Never move it again.")
 @click.option("--remove", is_flag=True, help="Take the alias away from the key instead.")
 @click.pass_context

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from flowblob.cli.session import current_session
+from flowblob.errors import MissingDependencyError
 from flowblob.urls import did_you_mean
 
 _NAMES = ("store", "profile", "json", "quiet", "color", "progress", "debug")
@@ -66,10 +67,23 @@ def _own_and_common(
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
     for param in command.get_params(ctx):
-        if (record := param.get_help_record(ctx)) is not None:
-            is_common = isinstance(param, click.Option) and param.name in _NAMES
-            (common if is_common else own).append(record)
+        # Arguments stand in the usage line; newer versions of click list them, without a word.
+        if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+            (common if param.name in _NAMES else own).append(record)
     return own, common
+
+
+def _write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    own, common = _own_and_common(command, ctx)
+    if own:
+        with formatter.section("Options"):
+            formatter.write_dl(own)
+    if common:
+        names = " ".join(record[0].split(",")[0].split(" ")[0] for record in common)
+        with formatter.section("Common options (see flowblob --help)"):
+            formatter.write_text(names)
 
 
 class Command(click.Command):
@@ -89,24 +103,22 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for line, about in self.examples:
                     formatter.write(f"  {line}\n" + (f"      {about}\n" if about else ""))
-        own, common = _own_and_common(self, ctx)
-        if own:
-            with formatter.section("Options"):
-                formatter.write_dl(own)
-        if common:
-            names = " ".join(record[0].split(",")[0].split(" ")[0] for record in common)
-            with formatter.section("Common options (see flowblob --help)"):
-                formatter.write_text(names)
+        _write_options(self, ctx, formatter)
 
 
 class Group(click.Group):
     """A group whose commands take the common options."""
 
     command_class = Command
+    group_class = type  # click's way to say: groups inside are of this class too
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         adopt(self)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        _write_options(self, ctx, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -116,9 +128,6 @@ class Group(click.Group):
             hint = did_you_mean(name, self.list_commands(ctx))
             raise click.UsageError(f"No command {name!r}. {hint}".rstrip(), ctx)
         return super().resolve_command(ctx, args)
-
-
-Group.group_class = Group
 
 
 def adopt(command: click.Command) -> None:
@@ -162,10 +171,10 @@ class LateGroup(Group):
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
         if cmd_name in _plugins():
-            found = _plugins()[cmd_name].load()
+            found = _load(_plugins()[cmd_name])
             if not isinstance(found, (Command, Group)):
                 adopt(found)
-            return found  # type: ignore[no-any-return]  # what an entry point gives
+            return found
         return None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -185,6 +194,17 @@ class LateGroup(Group):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def _load(point: Any) -> click.Command:
+    try:
+        found: click.Command = point.load()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"'flowblob {point.name}' cannot be loaded: {error}",
+            hint=f"pip install 'flowblob[{point.name}]'",
+        ) from error
+    return found
 
 
 def _plugins() -> dict[str, Any]:

@@ -24,7 +24,12 @@ _MOST_CONSUMERS = 10
 @click.command(cls=Command)
 @click.argument("ref", metavar="REF", shell_complete=complete_ref)
 @click.option(
-    "--depth", type=click.IntRange(0, 20), default=3, show_default=True, help="Of lineage."
+    "--depth",
+    type=click.IntRange(0, 20),
+    metavar="N",
+    default=3,
+    show_default=True,
+    help="Of lineage.",
 )
 @click.pass_context
 def show(ctx: click.Context, /, ref: str, depth: int) -> None:
@@ -53,7 +58,7 @@ def show(ctx: click.Context, /, ref: str, depth: int) -> None:
 
 @click.command(cls=Command)
 @click.argument("ref", metavar="REF", shell_complete=complete_ref)
-@click.option("--depth", type=click.IntRange(0, 20), default=3, show_default=True)
+@click.option("--depth", type=click.IntRange(0, 20), metavar="N", default=3, show_default=True)
 @click.option("--mermaid", is_flag=True, help="As a Mermaid flowchart.")
 @click.pass_context
 def lineage(ctx: click.Context, /, ref: str, depth: int, *, mermaid: bool) -> None:

@@ -93,7 +93,7 @@ _USE_COLUMNS = (
     "--filter", "conditions", multiple=True, metavar="COND", help="'size>1GB', 'age>30d', 'key=a/*'"
 )
 @click.option("--sort", default="key", metavar="FIELD[:asc|desc]", help="key, size, created, …")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show digests and ids too.")
 @click.pass_context
 def ls(ctx: click.Context, /, prefix: str, **options: Any) -> None:
@@ -138,7 +138,7 @@ def _widened(columns: Sequence[Column]) -> list[Column]:
 
 @click.command(cls=Command)
 @click.argument("key", metavar="KEY", shell_complete=complete_key)
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @click.option("--alias", help="The moves of this alias instead.")
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show digests and ids too.")
 @click.pass_context
@@ -201,7 +201,7 @@ def _version(move: dict[str, Any]) -> object:
 @click.option("--dag", help="Only runs of this Airflow DAG.")
 @click.option("--task", help="Only runs of this task.")
 @click.option("--system", type=_SYSTEMS, help="Only this orchestrator, or plain Python.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True)
 @click.pass_context
 def runs(ctx: click.Context, /, run: str | None, limit: int, **options: Any) -> None:
     """List runs, newest first; with RUN (an id or a name), what it read and wrote.

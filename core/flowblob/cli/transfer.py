@@ -47,7 +47,9 @@ _TREE = "tree"
 @click.option("--alias", help="Point this alias at the new version.")
 @click.option("--media-type", default="", help="Media type, if the name does not tell it.")
 @click.option("--filename", default="", help="File name to keep, for standard input.")
-@click.option("--expect-version", type=click.IntRange(min=0), help="Newest version you know of.")
+@click.option(
+    "--expect-version", type=click.IntRange(min=0), metavar="N", help="Newest version you know of."
+)
 @click.option("--create", is_flag=True, help="Refuse if the key exists.")
 @click.option("--new-version", is_flag=True, help="Append a version even if nothing changed.")
 @click.pass_context

@@ -13,6 +13,7 @@ from flowblob import Run, Store, cached, errors
 from flowblob.cli import failures
 from flowblob.cli.app import COMMANDS, root
 from flowblob.cli.commands import common_options
+from flowblob.cli.session import current_session
 
 Cli = Callable[..., Any]
 
@@ -229,6 +230,49 @@ def test_help_on_a_command_is_its_help(cli: Cli) -> None:
 @pytest.mark.parametrize("topic", ["exit-codes", "references", "environment", "filters"])
 def test_help_knows_the_topic(topic: str, cli: Cli) -> None:
     assert len(cli("help", topic).out.splitlines()) > 5
+
+
+class Point:
+    """An entry point of a host's package."""
+
+    name = "host"
+    module = "host_package.cli"
+
+    def __init__(self, found: click.Command | None = None) -> None:
+        self.found = found
+
+    def load(self) -> click.Command:
+        if self.found is None:
+            raise ModuleNotFoundError("No module named 'host'", name="host")
+        return self.found
+
+
+def test_a_host_that_is_not_installed_is_named_with_its_extra(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowblob.cli.commands._plugins", lambda: {"host": Point()})
+    done = cli("host", "setup")
+    assert done.code == 1
+    assert "pip install 'flowblob[host]'" in done.err
+    assert "host" in cli("--help").out
+
+
+def test_a_hosts_group_gets_the_common_options(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    @click.group()
+    def host() -> None:
+        """Commands of a host."""
+
+    @host.command()
+    def setup() -> None:
+        session = current_session()
+        session.document(done=True, url=session.settings.url)
+
+    monkeypatch.setattr("flowblob.cli.commands._plugins", lambda: {"host": Point(host)})
+    told = cli("host", "setup", "--json", "--store", "/elsewhere").json
+    assert told == {"v": 1, "done": True, "url": "/elsewhere"}
+    assert cli("host", "set", "--json").json["error"]["code"] == "usage"
 
 
 def test_a_mistyped_command_is_named_with_the_one_that_was_meant(cli: Cli) -> None:
