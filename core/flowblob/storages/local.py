@@ -65,13 +65,25 @@ class LocalStorage(Storage):
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
         except OSError as error:
             raise self._unavailable(error) from error
+        # What killed puts left is room that this one may need; another sweeper will do as well.
+        with contextlib.suppress(OSError):
+            self._sweep(fcntl.LOCK_EX | fcntl.LOCK_NB)
         return folder, descriptor
 
     def sweep_spool(self) -> int:
-        with _locked(self._folder / _SPOOL, fcntl.LOCK_EX):
-            return sum(
-                _remove_if_abandoned(found.path) for found in os.scandir(self._folder / _SPOOL)
-            )
+        try:
+            return self._sweep(fcntl.LOCK_EX)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _sweep(self, how: int) -> int:
+        with _locked(self._folder / _SPOOL, how):
+            found = [
+                entry.path
+                for entry in os.scandir(self._folder / _SPOOL)
+                if entry.is_dir(follow_symlinks=False)
+            ]
+            return sum(map(_remove_if_abandoned, found))
 
     def close(self) -> None:
         with self._lock:
@@ -101,7 +113,7 @@ class LocalStorage(Storage):
             (self._folder / _SPOOL).mkdir(parents=True, exist_ok=True, mode=0o700)
             for number in range(256):
                 (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
-            draft = self._folder / f"{_OWNER}.{uuid.uuid4().hex}"
+            draft = self.spool_folder() / _OWNER
             with draft.open("w") as out:
                 out.write(store_id)
                 out.flush()
@@ -227,12 +239,15 @@ def _link(source: Path, target: Path) -> bool:
 
 def _remove_if_abandoned(folder: str) -> int:
     """Remove a spool folder whose process is dead: a living one holds a lock on it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0  # its process has just closed it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         removed = len(os.listdir(folder))
         shutil.rmtree(folder)
-    except BlockingIOError:
+    except (BlockingIOError, FileNotFoundError):
         return 0
     finally:
         os.close(descriptor)
