@@ -173,8 +173,9 @@ def _to_arrow(frame: Any) -> Any:
     except ImportError:
         return None
     table = frame.to_arrow(compat_level=_newest())
-    if table.get_total_buffer_size() > 2 * frame.estimated_size() + _WASTE:
-        # Views of strings keep the whole text that a slice was cut from.
+    # Views of strings, 16 bytes each, keep the whole text that a slice was cut from.
+    needed = frame.estimated_size() + 16 * frame.height * frame.width
+    if table.get_total_buffer_size() > 2 * needed + _WASTE:
         table = frame.to_arrow(compat_level=sys.modules["polars"].CompatLevel.oldest())
     return table
 
