@@ -94,7 +94,7 @@ def for_value(value: Any) -> Serializer:
         ('json', 'json-typed')
     """
     kind = type(value)
-    library = kind.__module__.partition(".")[0]
+    library = str(kind.__module__).partition(".")[0]
     candidates: tuple[str, ...] = _LIBRARIES.get(library, ())
     if kind in _SCALARS:
         candidates = (_SCALARS[kind],)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from flowblob.errors import SerializationError
 _DEPTH = 32
 #: So many neighbours are tried on each level: the search must end soon, also in large values.
 _WIDTH = 2_000
+_SECONDS = 2.0
 
 
 def blame(value: Any, error: BaseException) -> SerializationError:
@@ -22,8 +24,9 @@ def blame(value: Any, error: BaseException) -> SerializationError:
         error: What its pickling raised.
     """
     path, part, reason = "value", value, error
+    deadline = time.monotonic() + _SECONDS
     for _ in range(_DEPTH):
-        found = _failing_child(part)
+        found = _failing_child(part, deadline)
         if found is None:
             break
         suffix, part, reason = found
@@ -37,13 +40,16 @@ def blame(value: Any, error: BaseException) -> SerializationError:
     )
 
 
-def _failing_child(value: Any) -> tuple[str, Any, BaseException] | None:
-    for suffix, child in itertools.islice(_children(value), _WIDTH):
-        if child is value:
-            continue
-        reason = _failure(child)
-        if reason is not None:
-            return suffix, child, reason
+def _failing_child(value: Any, deadline: float) -> tuple[str, Any, BaseException] | None:
+    try:
+        for suffix, child in itertools.islice(_children(value), _WIDTH):
+            if time.monotonic() > deadline:
+                break
+            reason = None if child is value else _failure(child)
+            if reason is not None:
+                return suffix, child, reason
+    except Exception:  # noqa: BLE001 - looking into the value runs its code too
+        return None
     return None
 
 

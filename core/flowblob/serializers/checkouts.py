@@ -177,6 +177,8 @@ def _digest(path: Path, info: os.stat_result) -> str:
     if known is None or known[0] != mark:
         with path.open("rb") as source:
             known = (mark, "sha256:" + hashlib.file_digest(source, "sha256").hexdigest())
+        if len(_digests) > 100_000:
+            _digests.clear()
         _digests[place] = known
     return known[1]
 

@@ -18,6 +18,11 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from flowblob.errors import SerializationError
+
+#: A definition beyond this drags data along: a method that refers to a global table.
+_LARGEST = 1 << 24
+
 
 def is_lost(module: str | None) -> bool:
     """Say whether another process could not import a module of this name."""
@@ -57,12 +62,21 @@ def reduce_class(kind: type) -> tuple[Any, ...] | None:
     module = sys.modules.get(kind.__module__)
     if module is None or _find(module, kind.__qualname__) is not kind:
         return None
-    import cloudpickle
-
     keep_module(kind.__module__)
-    definition = cloudpickle.dumps(kind, protocol=5)
+    definition = _definition(kind)
     name = "__main__" if _is_main(kind.__module__) else kind.__module__
     return (own_class, (name, kind.__qualname__, _origin(module), _members(kind), definition))
+
+
+def _definition(kind: type) -> bytes:
+    """Return the class as a pickle, or nothing: then only its own file can load its instances."""
+    import cloudpickle
+
+    try:
+        definition: bytes = cloudpickle.dumps(kind, protocol=5)
+    except Exception:  # noqa: BLE001 - what the class refers to may be anything
+        return b""
+    return definition if len(definition) <= _LARGEST else b""
 
 
 def own_class(
@@ -78,6 +92,11 @@ def own_class(
         same_file = not _is_main(module) or (origin and origin == _origin(loaded))
         if same_file or _members(found) == members:
             return found
+    if not definition:
+        raise SerializationError(
+            f"The stored value needs {module}.{name}, which does not exist here",
+            hint="Its definition could not be stored; move the class into a module",
+        )
     import pickle
 
     return pickle.loads(definition)  # noqa: S301 - part of the payload that is being loaded

@@ -64,14 +64,16 @@ class PickleSerializer(Serializer):
         buffers: list[pickle.PickleBuffer] = []
         try:
             _pickler(sink, buffers, writer).dump(value)
-        except (FlowblobError, OSError, MemoryError):
+        except (FlowblobError, MemoryError):
             raise
         except RecursionError as error:
             raise SerializationError(
                 "The value is nested too deeply to be pickled",
                 hint="Flatten it, or raise sys.setrecursionlimit in writer and readers",
             ) from error
-        except Exception as error:  # - the value's own code runs here
+        except Exception as error:  # the value's own code runs here
+            if error is sink.failure:
+                raise
             from flowblob.serializers.blame import blame
 
             raise blame(value, error) from error
@@ -89,7 +91,7 @@ class PickleSerializer(Serializer):
             return _Unpickler(raw, reader, buffers).load()
         except (FlowblobError, MemoryError):
             raise
-        except Exception as error:  # - the value's own code runs here
+        except Exception as error:  # the value's own code runs here
             raise SerializationError(
                 f"This process cannot build the stored value: {type(error).__name__}: {error}",
                 hint="Load it with the versions of Python and of the libraries that wrote it",
@@ -103,15 +105,20 @@ class PickleSerializer(Serializer):
 
 
 class _Sink:
-    """Counts what goes by, so that buffers can be aligned."""
+    """Counts what goes by, so that buffers can be aligned, and tells whose an error is."""
 
     def __init__(self, writer: Writer) -> None:
         self._write = writer.write
         self.position = 0
+        self.failure: BaseException | None = None
 
     def write(self, data: Any) -> int:
         length = data.nbytes if isinstance(data, memoryview) else len(data)
-        self._write(data)
+        try:
+            self._write(data)
+        except BaseException as error:
+            self.failure = error
+            raise
         self.position += length
         return int(length)
 

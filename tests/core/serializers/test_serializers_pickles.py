@@ -222,6 +222,25 @@ def test_another_script_with_a_class_of_the_same_name_is_not_misled(tmp_path: Pa
     assert done.stdout.split() == ["False", "True", "True", "True"]
 
 
+def test_a_class_that_cannot_be_stored_by_value_is_stored_by_name(
+    tmp_path: Path, reader: Any
+) -> None:
+    script = (
+        WRITE
+        + """
+import threading
+class Guarded:
+    lock = threading.Lock()
+put(Guarded())
+print(type(serializers.by_id("pickle5").load(type("R", (), {
+    "view": lambda self: memoryview(bytearray(open(sys.argv[1], "rb").read()))})())) is Guarded)
+"""
+    )
+    assert run(script, str(tmp_path / "payload")) == "True"
+    with pytest.raises(SerializationError, match=r"__main__\.Guarded, which does not exist here"):
+        PICKLE.load(reader((tmp_path / "payload").read_bytes()))
+
+
 def test_classes_of_an_importable_module_go_by_name(dump: Any) -> None:
     assert b"SimpleNamespace" in dump([types.SimpleNamespace(a=1)]).data
     assert len(dump([threading.Event]).data) < 200
@@ -255,6 +274,19 @@ def test_a_class_that_refuses_to_load_is_one_error(dump: Any, reader: Any) -> No
         SerializationError, match="cannot build the stored value: KeyError: 'moved'"
     ):
         PICKLE.load(reader(dump(Picky()).data))
+
+
+class Evasive(dict):  # type: ignore[type-arg]
+    def items(self) -> Any:
+        raise RuntimeError("no")
+
+    def __reduce__(self) -> Any:
+        raise OSError("gone")
+
+
+def test_an_error_of_the_value_itself_is_told(dump: Any) -> None:
+    with pytest.raises(SerializationError, match="Evasive, which cannot be stored: gone"):
+        dump([Evasive()])
 
 
 class Slotted:
