@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,20 +92,35 @@ class Links:
 
     def current_run(self) -> Run | None:
         """Return the run that is current here; what fails in finding it is logged."""
-        return runs.current()
+        run = runs.current()
+        runs.used(run, self)
+        return run
 
     def note(self, note: Note) -> None:
         """Queue a record that nobody waits for."""
-        run = runs.recordable(note.run)
-        self._journal.add(note if run is note.run else replace(note, run=run))
+        self._journal.add(note)
 
     def _note(self, blob: Blob) -> None:
         """Link a read to the current run; nobody waits for it."""
         with best_effort("Linking a read"):
-            if (run := runs.current()) is not None:
+            if (run := self.current_run()) is not None:
                 self.note(Note(utc_now(), run=run, blob_id=blob.id, role="input"))
 
     def _track(self, ref: Ref, blob: Blob) -> None:
         """Tell the cached function that runs now what it read, if the reference can move."""
         if (tracked := reads.get()) is not None and not ref.id and ref.version is None:
             tracked.append(Read(str(ref), blob.id))
+
+
+def write_notes(catalog: Catalog, notes: Sequence[Note]) -> None:
+    """Write a batch, without what a run holds that the catalog could not keep.
+
+    It is looked at here and not when it was queued: the values of an open run still change.
+    """
+    kept = {id(note.run): runs.recordable(note.run) for note in notes}
+    catalog.record(
+        [
+            note if kept[id(note.run)] is note.run else replace(note, run=kept[id(note.run)])
+            for note in notes
+        ]
+    )

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 _TEXTS = ("flow", "run_id", "task", "task_run_id", "url", "name")
 _current: ContextVar[Run | None] = ContextVar("flowblob_run", default=None)
 _ENVIRONMENT = "FLOWBLOB_RUN_"
-#: Called when a plain Python run ends, so that open stores keep its final values.
-_watchers: weakref.WeakSet[Any] = weakref.WeakSet()
+#: Runs that are open now, by object, and the stores that were used inside.
+_open: dict[int, weakref.WeakSet[Any]] = {}
 
 
 def current() -> Run | None:
@@ -92,17 +92,19 @@ def run(name: str, *, task: str = "", run_id: str | None = None, url: str = "") 
         url=url,
         started_at=utc_now(),
     )
+    _open[id(opened)] = weakref.WeakSet()
     try:
         with active(opened):
             yield opened
     finally:
-        for watcher in list(_watchers):
-            watcher.run_ended(opened)
+        for user in list(_open.pop(id(opened))):
+            user.run_ended(opened)
 
 
-def watch(watcher: Any) -> None:
-    """Tell `watcher.run_ended(run)` when a plain Python run ends, while the watcher lives."""
-    _watchers.add(watcher)
+def used(run: Run | None, user: Any) -> None:
+    """Have `user.run_ended(run)` called when this run ends, if it is one that `run` opened."""
+    if (users := _open.get(id(run))) is not None:
+        users.add(user)
 
 
 def recordable(run: Run | None) -> Run | None:

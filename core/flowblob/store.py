@@ -19,7 +19,7 @@ from flowblob.files import Dir, File
 from flowblob.journal import Journal, best_effort
 from flowblob.labels import Labels, actor
 from flowblob.lazy import Lazy
-from flowblob.links import Links
+from flowblob.links import Links, write_notes
 from flowblob.model import (
     Blob,
     CacheKey,
@@ -105,16 +105,17 @@ class Store(Labels, Links):
         self.catalog, self.storage = config.open_engines(settings)
         self.storage.claim(self.catalog.store_id)
         self._objects = Objects(self.catalog, self.storage, settings)
-        self._journal = Journal(self.catalog.record, interval=settings.note_interval)
+        # Not a method of this object: the queue outlives a store that is dropped.
+        write = functools.partial(write_notes, self.catalog)
+        self._journal = Journal(write, interval=settings.note_interval)
         self.cache = Cache(
             self.catalog,
             self._objects,
             loader=self,
             note=self._journal.add,
-            current_run=runs.current,
+            current_run=self.current_run,
         )
         lazy.register(self)
-        runs.watch(self)
 
     @property
     def url(self) -> str:
@@ -204,7 +205,7 @@ class Store(Labels, Links):
         given = {name: value for name, value in options.items() if name != "alias"}
         if (alias := options.get("alias")) is not None:
             validate_alias(alias)
-        run = given.pop("run", None) or runs.current()
+        run = given.pop("run", None) or self.current_run()
         if (lease := options.get("reservation")) is not None:
             given["reservation"] = lease.reservation
         return PutRequest(run=run, **given)  # type: ignore[arg-type]  # same fields

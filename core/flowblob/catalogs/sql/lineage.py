@@ -43,7 +43,10 @@ class Lineage(SqlEngine):
             at = rows.to_micros(note.at)
             if note.entry:
                 hits.setdefault(note.entry, []).append(at)
-            if note.run is None or not note.blob_id:
+            if note.run is None:
+                continue
+            if not note.blob_id:  # nothing new is used: the run ended, and its values are final
+                self._put_run(connection, note.run, at)
                 continue
             version = _seq_of(connection, note.blob_id)
             if version is None:
