@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -99,6 +100,7 @@ def _invoke(args: list[str], session: Session) -> int:
     if instruction := os.environ.get("_FLOWBLOB_COMPLETE"):
         from click.shell_completion import shell_complete
 
+        logging.disable()  # a warning would land in the middle of the line that is typed
         return shell_complete(root, {"obj": session}, "flowblob", "_FLOWBLOB_COMPLETE", instruction)
     try:
         with root.make_context("flowblob", args, obj=session) as ctx:

@@ -115,8 +115,12 @@ def rm(ctx: click.Context, /, refs: tuple[str, ...], *, yes: bool, dry_run: bool
         return
     if whole and not yes:
         _confirm(ctx, session, whole, going)
-    gone = [blob for ref in refs for blob in store.delete(ref)]
-    _tell_gone(session, gone, "deleted")
+    gone: dict[str, Blob] = {}
+    # Whole keys first: a version that was named beside its key is gone with it, and no error.
+    for ref in sorted(targets, key=lambda ref: ref not in whole):
+        if not all(blob.id in gone for blob in targets[ref]):
+            gone |= {blob.id: blob for blob in store.delete(ref)}
+    _tell_gone(session, list(gone.values()), "deleted")
 
 
 def _is_whole(ref: str) -> bool:

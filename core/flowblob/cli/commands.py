@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import click
@@ -207,6 +208,7 @@ def _load(point: Any) -> click.Command:
     return found
 
 
+@cache
 def _plugins() -> dict[str, Any]:
     from importlib.metadata import entry_points
 

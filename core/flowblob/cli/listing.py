@@ -244,16 +244,14 @@ def runs_named(store: Store, name: str) -> list[Run]:
 
 def uses_of(store: Store, name: str) -> list[Use]:
     """Return what all runs that a name means read and wrote, oldest first."""
-    uses: dict[tuple[object, ...], Use] = {}
+    for field in ("run_id", "task_run_id"):
+        if found := store.catalog.uses(run={field: name}):
+            return found
+    found = []
     for run in runs_named(store, name):
-        which = {
-            "system": run.system,
-            "task_run_id": run.task_run_id,
-            "attempt": run.attempt,
-        }
-        for use in store.catalog.uses(run=which):
-            uses[(use.run.identity, use.blob.id, use.role)] = use
-    return sorted(uses.values(), key=lambda use: use.at)
+        which = {"system": run.system, "task_run_id": run.task_run_id, "attempt": run.attempt}
+        found += store.catalog.uses(run=which)
+    return sorted(found, key=lambda use: use.at)
 
 
 def _tell_uses(session: Session, name: str, uses: list[Use]) -> None:

@@ -197,6 +197,12 @@ def test_rm_of_latest_is_one_version_and_not_the_key(cli: Cli, filled: Store) ->
     assert filled.head("models/churn").version == 0
 
 
+def test_rm_takes_a_version_beside_its_key(cli: Cli, filled: Store) -> None:
+    done = cli("rm", "-y", "models/churn@0", "models/churn@0", "models/churn", "-q")
+    assert done.code == 0
+    assert sorted(done.out.split()) == ["models/churn@0", "models/churn@1"]
+
+
 def test_rm_refuses_a_version_that_an_alias_points_at(cli: Cli, filled: Store) -> None:
     assert cli("rm", "tables/day@0").code == 5
     assert filled.exists("tables/day@0")
