@@ -113,6 +113,9 @@ class FlowblobPolicy(CachePolicy):
         Raises:
             InvalidInputError: An argument has no lasting identity; the message names it.
         """
+        if task_ctx.task.isgenerator:
+            _warn_generator(task_ctx.task.name)
+            return None
         extras = self._extras(task_ctx, inputs, flow_parameters, **kwargs)
         function: Any = task_ctx.task.fn
         is_own = is_cached(function) and not extras and self._recipe() == FlowblobPolicy()._recipe()
@@ -226,6 +229,11 @@ def _warn_foreign(task: str, storage: str) -> None:
         "'flowblob-storage/default', which 'flowblob prefect setup' makes",
         task, storage,
     )  # fmt: skip
+
+
+@functools.cache
+def _warn_generator(task: str) -> None:
+    run_logger().warning("%s is a generator and is not cached: let it return a list", task)
 
 
 @dataclass

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SPACE = "prefect"
 _RECORD = b'{"metadata":'
+_METADATA = b'{"storage_key":'
+_FIELDS = {"storage_key", "expiration", "serializer", "prefect_version", "storage_block_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +99,32 @@ class Binding:
         return None
 
     def document(self, store: Store, path: str, block_id: UUID | None) -> bytes:
-        """Return the record that Prefect reads in the place of the value."""
-        handle = dump_handle(store.store_id, self.blob_id, self.ref)
-        return _dump(
-            {
-                "metadata": {
-                    "storage_key": path,
-                    "expiration": self.expiration,
-                    "serializer": {"type": SERIALIZER_TYPE},
-                    "prefect_version": prefect.__version__,
-                    "storage_block_id": None if block_id is None else str(block_id),
-                },
-                "result": handle.decode(),
-            }
-        )
+        """Return the record that Prefect reads in the place of the value.
+
+        The metadata stands in it twice, so that it also reads as metadata alone: a block may be
+        `key_storage` and `result_storage` at once, and is then asked for both by the same key.
+        """
+        metadata = {
+            "storage_key": path,
+            "expiration": self.expiration,
+            "serializer": {"type": SERIALIZER_TYPE},
+            "prefect_version": prefect.__version__,
+            "storage_block_id": None if block_id is None else str(block_id),
+        }
+        handle = dump_handle(store.store_id, self.blob_id, self.ref).decode()
+        return _dump({**metadata, "metadata": metadata, "result": handle})
 
 
 _FACTS = ("ref", "is_native", "expiration", "cost", "run")
 
 
-def unpickle(text: str | bytes) -> Any:
-    """Return the value in the text of Prefect's default serializer, which this process has written.
-
-    Raises:
-        Exception: Whatever loading an arbitrary object raises.
-    """
-    return PickleSerializer().loads(text.encode() if isinstance(text, str) else text)
+def is_metadata(path: str, content: bytes) -> bool:
+    """Whether these bytes are metadata alone, which Prefect writes beside a value it split off."""
+    try:
+        told = json.loads(content) if content.startswith(_METADATA) else {}
+        return bool(told and told.keys() == _FIELDS and told["storage_key"] == path)
+    except ValueError:
+        return False
 
 
 def _dump(told: dict[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
-from prefect.serializers import PickleSerializer
+from prefect.serializers import PickleSerializer, Serializer
 from prefect.utilities.callables import parameters_to_args_kwargs
 
 from flowblob.abc import Note
@@ -18,11 +18,13 @@ from flowblob.journal import best_effort
 from flowblob.model import Blob, Ref, utc_now
 from flowblob_prefect import links, outputs, runs
 from flowblob_prefect.calls import run_logger
-from flowblob_prefect.records import Binding, Document, unpickle
+from flowblob_prefect.records import Binding, Document, is_metadata
 from flowblob_prefect.serializers import SERIALIZER_TYPE, parse_handle
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from prefect.results import ResultStore
 
     from flowblob.store import Store
     from flowblob_prefect.outputs import Output
@@ -59,6 +61,8 @@ def write(store: Store, path: str, content: bytes) -> None:
         SerializationError: The value cannot be stored.
         UnavailableError: The store does not answer.
     """
+    if is_metadata(path, content) and _is_native(store, path):
+        return  # what is read makes it anew
     document = Document.parse(path, content)
     if document is not None and document.serializer == SERIALIZER_TYPE:
         store_id, blob_id = parse_handle(document.result.encode())
@@ -67,7 +71,7 @@ def write(store: Store, path: str, content: bytes) -> None:
             _bound(store, path, blob, document)
             return
     began = time.perf_counter()
-    value = _value(path, content, document)
+    value = _value(store, path, content, document)
     output = outputs.of_path(path).of(value)
     own = _own_entry(store, path, output)
     if own is None:
@@ -81,29 +85,38 @@ def write(store: Store, path: str, content: bytes) -> None:
     _link(store, output, blob)
 
 
-def _value(path: str, content: bytes, document: Document | None) -> Any:
-    """Return the value that this process has just pickled, `_NOTHING` if the bytes must stay.
+def _value(store: Store, path: str, content: bytes, document: Document | None) -> Any:
+    """Return the value that this process has just serialised, `_NOTHING` if the bytes must stay.
 
     A serializer that somebody chose stays in force, and so do bytes that no run has written.
     """
     context = runs.current_context()
-    if outputs.is_parameters(path):
-        return _NOTHING
-    if document is not None:
-        text: str | bytes | None = document.result if document.is_default else None
-    else:
-        is_result = context is not None and outputs.is_made_up(path)
-        # A flow's result comes without a record; what pickled it stands in its context.
-        text = content if is_result and _pickles(context) else None
+    pickler: Serializer[Any] = PickleSerializer()
     value = _NOTHING
-    if text is not None:
-        with best_effort("Reading a result back, which is kept as bytes instead,"):
-            value = unpickle(text)
+    if outputs.is_parameters(path):
+        return value
+    with best_effort("Reading a result back, which is kept as bytes instead,"):
+        if document is not None:
+            if document.is_default:
+                value = pickler.loads(document.result.encode())
+        elif context is not None:
+            # A flow's result comes without a record; what made the bytes stands in its context.
+            results = context.result_store
+            is_result = outputs.is_made_up(path) and results.serializer == pickler
+            if is_result or _is_split(store, results):
+                value = results.serializer.loads(content)
     return value
 
 
-def _pickles(context: Any) -> bool:
-    return bool(context.result_store.serializer == PickleSerializer())
+def _is_split(store: Store, results: ResultStore) -> bool:
+    """Whether the metadata follows under the same key: bytes would then be taken for it."""
+    keys = getattr(results.metadata_storage, "store", None)
+    return keys is not None and keys.store_id == store.store_id
+
+
+def _is_native(store: Store, path: str) -> bool:
+    found = Binding.find(store, path)
+    return found is not None and found.is_native
 
 
 def _own_entry(store: Store, path: str, output: Output) -> Blob | None:

@@ -238,6 +238,23 @@ def test_tasks_inside_a_cached_task_keep_results_of_their_own(
     assert found == {"daily/inner": 2, "daily/inner_cached": 3, "daily/outer": [2, 3]}
 
 
+def test_a_generator_is_run_and_not_cached(
+    block: FlowblobStorage, store: Store, log: pytest.LogCaptureFixture
+) -> None:
+    @task(cache_policy=FLOWBLOB)
+    def numbers(x: int) -> Any:
+        compute(x)
+        yield from range(x)
+
+    @flow(name="daily", result_storage=block)
+    def daily():
+        return list(numbers(3))
+
+    assert [daily(), daily()] == [[0, 1, 2], [0, 1, 2]]
+    assert computed() == ["3", "3"]
+    assert "is a generator and is not cached" in log.text
+
+
 def test_an_argument_without_identity_runs_uncached_and_says_why(
     block: FlowblobStorage, log: pytest.LogCaptureFixture
 ) -> None:
