@@ -19,9 +19,12 @@ import pickle
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowblob.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from flowblob.keys.rules import Rule
 
 SCHEME: Final = "fb1"
 
@@ -236,7 +239,7 @@ class Hashing:
         is_strict: Whether to refuse what only its pickled state could identify.
     """
 
-    __slots__ = ("_classes", "holds_sets", "in_code", "is_strict", "portable", "warnings")
+    __slots__ = ("_classes", "_rules", "holds_sets", "in_code", "is_strict", "portable", "warnings")
 
     def __init__(self, *, in_code: bool = False, is_strict: bool = False) -> None:
         self.in_code = in_code
@@ -245,6 +248,7 @@ class Hashing:
         self.portable = True
         self.holds_sets = False
         self._classes: dict[type, str] = {}
+        self._rules: dict[type, Rule] = {}
 
     def digest(self, value: object) -> str:
         """Return `b3:<64 hex>` for a value."""
@@ -301,9 +305,12 @@ class Hashing:
             is_root: Whether the object is the value itself. Arrays and frames inside of others
                 count by their own digest, so that a lazy one meets them there.
         """
-        from flowblob.keys.rules import rule_for
+        kind = type(obj)
+        rule = self._rules.get(kind)
+        if rule is None:
+            from flowblob.keys.rules import rule_for
 
-        rule = rule_for(type(obj))
+            rule = self._rules[kind] = rule_for(kind)
         if rule.is_heavy and not is_root:
             return ("digest", self.digest(obj))
         return rule.parts(obj, self)
@@ -323,9 +330,11 @@ class Hashing:
         if found is None:
             from flowblob.keys.code import class_identity
 
-            found, is_user = class_identity(cls)
-            if is_user:
+            found, identity = class_identity(cls)
+            if identity is not None:
                 self.portable = False
+                for text in identity.warnings:
+                    self.warn(text)
             self._classes[cls] = found
         return found
 
@@ -348,6 +357,8 @@ def _holds_sets(value: object) -> bool:
     """Say whether a set stands in nested lists, tuples and dicts; objects are not entered."""
     if type(value) in _SETS:
         return True
+    if type(value) is tuple and PLAIN.issuperset(map(type, value)):
+        return False
     level: list[Any] = [value] if type(value) in _CONTAINERS else []
     for depth in range(_DEEPEST):
         if not level:
@@ -402,11 +413,11 @@ class _Exact:
         return _Node(tuple([self.copy(part) for part in parts]))
 
     def _set(self, value: Any) -> tuple[object, ...]:
-        by_kind: dict[type, list[Any]] = {str: [], int: [], bytes: []}
+        by_kind: dict[type, list[Any]] = {str: [], int: [], float: [], bytes: []}
         others = []
         for item in value:
             same = by_kind.get(type(item))
-            if same is None:
+            if same is None or item != item:  # noqa: PLR0124 - NaN has no place in an order
                 others.append(self._hashing.digest(item))
             else:
                 same.append(item)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import enum
 import functools
-import sys
 import types
 from typing import TYPE_CHECKING, Any
 
 from flowblob.keys.canonical import hash_parts
-from flowblob.keys.origin import is_user_function
+from flowblob.keys.origin import is_user_function, names_around
 from flowblob.keys.source import find_class
 from flowblob.keys.syntax import Reads, canonical_text, reads_of
 
@@ -32,7 +31,8 @@ def describe(walk: Walk, cls: type) -> list[str]:
         walk: Follows what the class refers to.
         cls: A class of the user.
     """
-    found = find_class(cls)
+    names = names_around(cls, walk.seen)
+    found = find_class(cls, names)
     texts = sorted(canonical_text(item.node) for item in found)
     name = cls.__qualname__.replace("<locals>.", "")
     is_exact = bool(found) and all(item.is_exact for item in found)
@@ -40,11 +40,14 @@ def describe(walk: Walk, cls: type) -> list[str]:
         walk.warn(f"The class {name} has no source here and counts by its attributes")
     parts = ["class", *texts, *_bases(walk, cls)]
     walk.items.append(_item(name, parts))
-    walk.guards.size(vars(cls))
+    attributes = vars(cls)
+    walk.guards.size(attributes)
     functions: list[types.FunctionType] = []
-    for key in sorted(vars(cls)):
-        parts += _attribute(walk, cls, key, functions, is_exact=is_exact)
-    names, cells = _surroundings(cls, functions)
+    for key in sorted(attributes):
+        if _counts(key, attributes[key]):
+            walk.guards.name(attributes, key, attributes[key])
+            parts += _attribute(walk, cls, key, functions, is_exact=is_exact)
+    cells = _closures(functions)
     for item in found:
         reads = reads_of(item.node)
         parts += walk.resolve(_without(reads), names, cells)
@@ -71,33 +74,23 @@ def _is_generated(cls: type) -> bool:
     return issubclass(cls, tuple) and hasattr(cls, "_fields")
 
 
-def _surroundings(
-    cls: type, functions: list[types.FunctionType]
-) -> tuple[dict[str, Any], dict[str, types.CellType]]:
-    """The globals that the class body saw, and the closures of its methods."""
-    module = sys.modules.get(cls.__module__)
-    names: dict[str, Any] = vars(module) if module is not None else {}
+def _closures(functions: list[types.FunctionType]) -> dict[str, types.CellType]:
+    """The closures of the methods together: one name means one cell there."""
     cells: dict[str, types.CellType] = {}
     for function in functions:
-        names = function.__globals__
         free = function.__code__.co_freevars
         cells.update(zip(free, function.__closure__ or (), strict=True))
     cells.pop("__class__", None)
-    return names, cells
+    return cells
 
 
 def _attribute(
     walk: Walk, cls: type, key: str, functions: list[types.FunctionType], *, is_exact: bool
 ) -> list[str]:
     value = vars(cls)[key]
-    inside = [] if key in _ANNOTATIONS else _functions_of(value)
-    if _is_reserved(key) and not any(map(_is_written_by_user, inside)):
-        return []
-    if not inside and isinstance(value, _SLOTS):
-        return []
+    inside = _functions_of(value)
     if isinstance(value, enum.Enum) and isinstance(value, cls):
         return [key, walk.value(value.value, f"{cls.__name__}.{key}", is_strict=True)]
-    walk.guards.name(vars(cls), key, value)
     if inside:
         parts = [key, type(value).__qualname__]
         for function in inside:
@@ -106,6 +99,13 @@ def _attribute(
     if isinstance(value, type | types.FunctionType):
         return [key, walk.refer(value, key)]
     return [key, walk.value(value, f"{cls.__name__}.{key}", is_strict=True)]
+
+
+def _counts(key: str, value: Any) -> bool:
+    inside = [] if key in _ANNOTATIONS else _functions_of(value)
+    if _is_reserved(key):
+        return any(map(_is_written_by_user, inside))
+    return bool(inside) or not isinstance(value, _SLOTS)
 
 
 def _is_reserved(key: str) -> bool:
@@ -122,8 +122,8 @@ def _is_written_by_user(function: Any) -> bool:
 
 
 def _is_generated_code(function: types.FunctionType) -> bool:
-    # dataclasses and namedtuple write functions from what counts already.
-    return function.__code__.co_filename.startswith("<string")
+    # dataclasses, namedtuple and attrs write functions from what counts already.
+    return function.__code__.co_filename.startswith(("<string", "<attrs generated"))
 
 
 def _functions_of(value: Any) -> list[Any]:

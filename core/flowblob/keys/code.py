@@ -185,15 +185,16 @@ def nested_identity(function: Any) -> CodeIdentity:
     return track(function).identity
 
 
-def class_identity(cls: type) -> tuple[str, bool]:
-    """Return what counts of a class, and whether it is the user's own.
+def class_identity(cls: type) -> tuple[str, CodeIdentity | None]:
+    """Return what counts of a class, with the identity of its code if it is the user's own.
 
     Args:
         cls: Any class.
     """
     if not is_user_class(cls):
-        return library_name(cls), False
-    return f"{plain_name(cls)} {nested_identity(cls).digest}", True
+        return library_name(cls), None
+    identity = nested_identity(cls)
+    return f"{plain_name(cls)} {identity.digest}", identity
 
 
 def plain_name(function: object) -> str:

@@ -26,11 +26,15 @@ class FileMemo:
 
     A file whose mtime is not older than the moment of hashing by more than two seconds is hashed
     again next time: it may have changed twice within one tick of its clock (git's "racy" rule).
+
+    Attributes:
+        hashed: How many times a file was read.
     """
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self._known: dict[Identity, str] = {}
         self._limit = limit
+        self.hashed = 0
         self._lock = threading.Lock()
 
     def digest(self, path: str | os.PathLike[str]) -> str:
@@ -45,6 +49,7 @@ class FileMemo:
             known = self._known.get(identity)
             if known is not None:
                 return known
+            self.hashed += 1
             now = time.time_ns()
             sink = new_hash(b"flowblob file fb1\n")
             buffer = memoryview(bytearray(min(_CHUNK, max(before.st_size, 1))))

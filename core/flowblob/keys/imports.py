@@ -8,6 +8,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from flowblob.keys.kinds import MISSING
 from flowblob.keys.origin import is_library_file, is_user_module
 from flowblob.keys.syntax import Import
 
@@ -27,8 +28,6 @@ def resolve(walk: Walk, item: Import, names: dict[str, Any]) -> Any:
         item: The statement.
         names: Globals of the function, for relative imports.
     """
-    from flowblob.keys.walk import MISSING
-
     full = _absolute(item, names)
     if not full or not _is_users(full.partition(".")[0]):
         return MISSING

@@ -11,6 +11,8 @@ import os
 import sys
 import sysconfig
 import types
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 # We lie outside site-packages in an editable install, and are a library all the same.
 _OURS = frozenset({"flowblob", "flowblob_airflow", "flowblob_prefect"})
@@ -79,12 +81,54 @@ def is_user_class(cls: type) -> bool:
     name = cls.__module__
     if top_name(name) in _OURS or name == "builtins":
         return False
+    # Its own functions know best: a name such as `__main__`, or one that a loader invented, may
+    # mean another module by now, or none.
+    for function in own_functions(cls):
+        return is_user_function(function)
     module = sys.modules.get(name)
-    if isinstance(module, types.ModuleType):
-        return is_user_module(module)
-    # A loader's invented name that was not kept: its functions know their file.
-    functions = [item for item in vars(cls).values() if isinstance(item, types.FunctionType)]
-    return all(map(is_user_function, functions))
+    return not isinstance(module, types.ModuleType) or is_user_module(module)
+
+
+def own_functions(cls: type) -> Iterator[types.FunctionType]:
+    """Give the functions that were written in the body of a class.
+
+    Args:
+        cls: Any class.
+    """
+    prefix = cls.__qualname__ + "."
+    for item in vars(cls).values():
+        function = plain_function(item)
+        if function is not None and function.__code__.co_qualname.startswith(prefix):
+            yield function
+
+
+def plain_function(item: object) -> types.FunctionType | None:
+    """Return the function behind an entry of a class, if there is one.
+
+    Args:
+        item: What stands in the class's `__dict__`.
+    """
+    if isinstance(item, types.FunctionType):
+        return item
+    if isinstance(item, staticmethod | classmethod | property | functools.cached_property):
+        for name in ("__func__", "fget", "func"):
+            inner = getattr(item, name, None)
+            if isinstance(inner, types.FunctionType):
+                return inner
+    return None
+
+
+def names_around(cls: type, seen: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the globals that the body of a class read.
+
+    Args:
+        cls: A class of the user.
+        seen: Globals by module name, for a module that nobody registered.
+    """
+    for function in own_functions(cls):
+        return function.__globals__
+    module = sys.modules.get(cls.__module__)
+    return seen.get(cls.__module__, {}) if module is None else vars(module)
 
 
 def is_host_object(value: object) -> bool:
@@ -112,4 +156,4 @@ def library_name(value: type | types.FunctionType) -> str:
         if isinstance(value, types.FunctionType)
         else (value.__qualname__)
     )
-    return f"{'.'.join(public)}.{name}"
+    return f"{'.'.join(public)}.{name}".replace("<locals>.", "")

@@ -92,13 +92,16 @@ def _structured(kind: type) -> Callable[[Any, Hashing], Parts] | None:
     """Rules for classes that say what their fields are."""
     if hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_fields"):
         return _pydantic
+    if isinstance(found := getattr(kind, "__attrs_attrs__", None), tuple):
+        return _by_fields("attrs", found)
     base = next((base for base in _PLAIN_COPY if issubclass(kind, base)), None)
     if base is not None:
         return functools.partial(_subclass, base) if _reduces_as(kind, base) else None
-    if not _reduces_as(kind, object):
+    is_slotted = getattr(kind.__getstate__, "__module__", None) == "dataclasses"
+    if not _reduces_as(kind, object) and not is_slotted:
         return None
     if is_dataclass(kind):
-        return _dataclass
+        return _by_fields("dataclass", fields(kind))
     return _instance if is_user_class(kind) else None
 
 
@@ -108,33 +111,44 @@ def _reduces_as(kind: type, base: type) -> bool:
     return plain and kind not in copyreg.dispatch_table
 
 
-def _cached_names(kind: type) -> set[str]:
+_cached: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+def _cached_names(kind: type) -> frozenset[str]:
     # What functools.cached_property left behind is no state: it is there or not by accident.
-    return {
-        name
-        for base in kind.__mro__
-        for name, item in vars(base).items()
-        if isinstance(item, functools.cached_property)
-    }
+    names = _cached.get(kind)
+    if names is None:
+        names = _cached[kind] = frozenset(
+            name
+            for base in kind.__mro__
+            for name, item in vars(base).items()
+            if isinstance(item, functools.cached_property)
+        )
+    return names
 
 
-def _named(items: Any, kind: type) -> Parts:
-    cached = _cached_names(kind)
-    return tuple(sorted((name, item) for name, item in items if name not in cached))
-
-
-def _dataclass(value: Any, hashing: Hashing) -> Parts:
+def _fields(
+    tag: str, names: tuple[str, ...], known: frozenset[str], value: Any, hashing: Hashing
+) -> Parts:
+    """Take an object by its declared fields, and what was added to it besides."""
     kind = type(value)
-    missing = object()
-    names = [item.name for item in fields(value)]
-    found = [(name, getattr(value, name, missing)) for name in names]
-    more = [pair for pair in getattr(value, "__dict__", {}).items() if pair[0] not in names]
-    return (
-        "dataclass",
-        hashing.class_id(kind),
-        tuple(pair for pair in found if pair[1] is not missing),
-        _state(dict(more), kind),
-    )
+    # One flat tuple: nested ones would cost most of the time of a list of small objects.
+    parts: list[object] = [tag, hashing.class_id(kind)]
+    for name in names:
+        try:
+            parts += (name, getattr(value, name))
+        except AttributeError:  # a field that was never set
+            continue
+    state = getattr(value, "__dict__", None)
+    if state and not known.issuperset(state):
+        more = {name: state[name] for name in state if name not in known}
+        parts += (None, _state(more, kind))
+    return tuple(parts)
+
+
+def _by_fields(tag: str, items: Any) -> Callable[[Any, Hashing], Parts]:
+    names = tuple(item.name for item in items)
+    return functools.partial(_fields, tag, names, frozenset(names))
 
 
 def _pydantic(value: Any, hashing: Hashing) -> Parts:
@@ -167,11 +181,18 @@ _PLAIN_COPY: dict[type, Callable[[Any], object]] = {
 
 def _subclass(base: type, value: Any, hashing: Hashing) -> Parts:
     plain = _PLAIN_COPY[base](value)
-    return ("subclass", hashing.class_id(type(value)), plain, _state(_getstate(value), type(value)))
+    return (
+        "subclass",
+        hashing.class_id(type(value)),
+        plain,
+        _state(value.__getstate__(), type(value)),
+    )
 
 
-def _getstate(value: Any) -> Any:
-    return value.__getstate__()
+def _flat(state: dict[str, object], kind: type) -> list[object]:
+    cached = _cached_names(kind)
+    names = [name for name in state if name not in cached]
+    return [part for name in sorted(names) for part in (name, state[name])]
 
 
 def _state(state: Any, kind: type) -> Any:
@@ -194,7 +215,7 @@ def _reduced(value: Any, hashing: Hashing) -> Parts:
     if hashing.is_strict:
         raise unstable(value, "only its pickled state could stand for it")
     parts = _instance(value, hashing)
-    if parts[0] == "object" and not isinstance(value, BaseException):
+    if parts[0] != "global" and not isinstance(value, BaseException):
         hashing.warn(
             f"{kind.__module__}.{kind.__qualname__} counts by its pickled state; "
             "__flowblob_key__ or hash_with makes its identity exact"
@@ -217,6 +238,8 @@ def _instance(value: Any, hashing: Hashing) -> Parts:
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]
         make, args = None, args[1:]
+        if not args and items is None and pairs is None and type(state) is dict:
+            return ("instance", hashing.class_id(kind), *_flat(state, kind))
     return (
         "object",
         hashing.class_id(kind),

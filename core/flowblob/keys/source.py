@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import ast
 import collections
+import inspect
 import linecache
-import sys
 import threading
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowblob.keys.origin import own_functions
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
-_KEPT_MODULES: Final = 64
+# Not where it stands, and not __future__ imports, which exec() passes on from its caller.
+_MEANINGFUL_FLAGS: Final = 0x3FF & ~inspect.CO_NESTED
+_KEPT_MODULES: Final = 16
 _COMPARED: Final = (
     "co_name",
     "co_code",
@@ -26,7 +30,6 @@ _COMPARED: Final = (
     "co_varnames",
     "co_freevars",
     "co_cellvars",
-    "co_flags",
     "co_argcount",
     "co_posonlyargcount",
     "co_kwonlyargcount",
@@ -174,13 +177,22 @@ def _at_positions(nodes: list[Function], code: types.CodeType) -> Function:
         if line is not None and end is not None and column != end_column
     ]
     if not spots:
-        return nodes[0]
+        # Python 3.12 gives `lambda: 3` no columns; compiled alone it is what it is among others.
+        return next((node for node in nodes if _compiles_to(node, code)), nodes[0])
     first, last = min(spot[0] for spot in spots), max(spot[1] for spot in spots)
     holding = [
         node for node in nodes if _body_span(node)[0] <= first <= last <= _body_span(node)[1]
     ]
     # The innermost that holds every instruction.
     return max(holding or nodes, key=lambda node: _body_span(node)[0])
+
+
+def _compiles_to(node: Function, code: types.CodeType) -> bool:
+    if not isinstance(node, ast.Lambda):
+        return False
+    alone = compile(ast.Expression(node), code.co_filename, "eval", dont_inherit=True)
+    compiled = [item for item in alone.co_consts if isinstance(item, types.CodeType)]
+    return bool(compiled) and same_code(compiled[0], code)
 
 
 def _body_span(node: Any) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -195,6 +207,8 @@ def same_code(one: types.CodeType, other: types.CodeType) -> bool:
     `co_code` is read through the property, which undoes what specialising and tracing changed.
     """
     if any(getattr(one, name) != getattr(other, name) for name in _COMPARED):
+        return False
+    if (one.co_flags ^ other.co_flags) & _MEANINGFUL_FLAGS:
         return False
     return _same_constants(one.co_consts, other.co_consts)
 
@@ -216,34 +230,24 @@ def _same_constants(ones: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     return True
 
 
-def find_class(cls: type) -> list[Found]:
+def find_class(cls: type, names: dict[str, Any]) -> list[Found]:
     """Return the syntax trees of a class; several where its name is defined more than once.
 
     Args:
         cls: A class of the user.
+        names: The globals around it.
     """
-    methods = [item for item in map(plain_function, vars(cls).values()) if item is not None]
-    names = getattr(sys.modules.get(cls.__module__), "__dict__", None)
-    files = [item.__code__.co_filename for item in methods if item.__module__ == cls.__module__]
-    files = [file for file in files if not file.startswith("<string")]
-    if names and names.get("__file__"):
-        files.append(names["__file__"])
+    methods = list(own_functions(cls))
+    files = [item.__code__.co_filename for item in methods]
+    if file := names.get("__file__"):
+        files.append(file)
     for filename in dict.fromkeys(files):
         module = _module(filename, names)
         nodes = module.classes.get(cls.__qualname__, []) if module else []
         if module and nodes:
             exact = _methods_match(module, methods, filename)
-            return [Found(node, exact) for node in _chosen(nodes, cls)]
+            return [Found(node, exact) for node in _chosen(nodes, cls, methods)]
     return []
-
-
-def plain_function(item: object) -> types.FunctionType | None:
-    """Return the function behind an entry of a class, if there is one."""
-    for name in ("__func__", "fget", "func", "__wrapped__"):
-        inner = getattr(item, name, None)
-        if isinstance(inner, types.FunctionType) and not isinstance(item, types.FunctionType):
-            return inner
-    return item if isinstance(item, types.FunctionType) else None
 
 
 def _methods_match(module: _Module, methods: list[types.FunctionType], filename: str) -> bool:
@@ -253,7 +257,9 @@ def _methods_match(module: _Module, methods: list[types.FunctionType], filename:
     )
 
 
-def _chosen(nodes: list[ast.ClassDef], cls: type) -> list[ast.ClassDef]:
+def _chosen(
+    nodes: list[ast.ClassDef], cls: type, methods: list[types.FunctionType]
+) -> list[ast.ClassDef]:
     line = vars(cls).get("__firstlineno__")  # Python 3.13
     same = [node for node in nodes if _first_line(node) == line]
     if len(same) == 1 or len(nodes) == 1:
@@ -263,8 +269,7 @@ def _chosen(nodes: list[ast.ClassDef], cls: type) -> list[ast.ClassDef]:
         for node in nodes
         if any(
             node.lineno <= item.__code__.co_firstlineno <= (node.end_lineno or 0)
-            for item in map(plain_function, vars(cls).values())
-            if item is not None
+            for item in methods
         )
     ]
     return inside or nodes

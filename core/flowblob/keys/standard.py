@@ -47,6 +47,13 @@ def parts_of(kind: type) -> PartsOf | None:
     return None
 
 
+def _datetime(value: dt.datetime, _: Hashing) -> Parts:
+    zone = value.tzinfo
+    if zone is dt.UTC:  # the usual one, in a form that costs no node of its own
+        return ("datetime", value.isoformat(), value.fold, "utc")
+    return ("datetime", value.replace(tzinfo=None).isoformat(), value.fold, zone)
+
+
 def _enum(value: enum.Enum, hashing: Hashing) -> Parts:
     return ("enum", hashing.class_id(type(value)), value.name, value.value)
 
@@ -147,7 +154,7 @@ _RULES: dict[type, PartsOf] = {
     type(NotImplemented): lambda *_: ("singleton", "NotImplemented"),
     memoryview: _memoryview,
     array.array: _array,
-    dt.datetime: lambda v, _: ("datetime", v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
+    dt.datetime: _datetime,
     dt.date: lambda v, _: ("date", v.isoformat()),
     dt.time: lambda v, _: ("time", v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
     dt.timedelta: lambda v, _: ("timedelta", v.days, v.seconds, v.microseconds),

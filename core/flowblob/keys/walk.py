@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import builtins
 import collections
-import contextvars
 import functools
-import logging
 import sys
-import threading
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any
 
 from flowblob.errors import InvalidInputError
 from flowblob.keys import bytecode, classes, imports
 from flowblob.keys.canonical import Hashing, hash_parts
 from flowblob.keys.guards import Guards, is_immutable
+from flowblob.keys.kinds import (
+    MISSING,
+    cell_value,
+    counts_by_name,
+    inner_function,
+    is_class,
+    is_code,
+    is_service,
+)
 from flowblob.keys.origin import (
     is_host_function,
     is_host_object,
@@ -28,18 +34,6 @@ from flowblob.keys.origin import (
 )
 from flowblob.keys.source import find_function
 from flowblob.keys.syntax import Chain, Reads, canonical_text, reads_of
-
-MISSING: Final = object()
-_INNER: Final = ("fn", "__wrapped__", "function", "py_func")
-_QUIET: Final = (
-    object,
-    logging.Logger,
-    logging.LoggerAdapter,
-    contextvars.ContextVar,
-    threading.local,
-    type(threading.Lock()),
-    type(threading.RLock()),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,7 @@ class Walk:
         by_name: What counts by its name alone.
         warnings: What could not be walked.
         is_deep: Whether globals are followed.
+        seen: Globals that were read so far, by the name of their module.
     """
 
     def __init__(self, *, is_deep: bool) -> None:
@@ -74,6 +69,7 @@ class Walk:
         self.by_name: list[str] = []
         self.warnings: list[str] = []
         self.is_deep = is_deep
+        self.seen: dict[str, dict[str, Any]] = {}
         self._numbers: dict[int, int] = {}
         self._queue: collections.deque[Any] = collections.deque()
 
@@ -106,7 +102,7 @@ class Walk:
         """
         if isinstance(value, types.FunctionType):
             return self._number(value) if is_user_function(value) else self._foreign(value, label)
-        if _is_class(value):
+        if is_class(value):
             return self._number(value) if is_user_class(value) else self._library(value)
         if isinstance(value, types.MethodType):
             return f"method {self.refer(value.__func__, label)} {self.refer(value.__self__, label)}"
@@ -115,14 +111,28 @@ class Walk:
         if isinstance(value, types.ModuleType):
             return f"module {'' if is_user_module(value) else value.__name__}"
         if isinstance(value, types.BuiltinFunctionType | types.MethodDescriptorType):
+            self._warn_if_compiled(value, label)
             return f"builtin {getattr(value, '__module__', None)}.{value.__qualname__}"
-        if not is_user_class(type(value)) and (inner := _inner(value)) is not None:
-            # A host's task is its plain function: the key is the same in every host.
-            shown = "" if is_host_object(value) else f"{library_name(type(value))} "
-            return shown + self.refer(inner, label)
-        if is_host_object(value) and not _has_identity(value):
+        is_foreign = is_host_object(value) or not is_user_class(type(value))
+        if is_foreign and (inner := inner_function(value)) is not None:
+            return self._wrapper(value, inner, label)
+        if counts_by_name(value):
             return self._by_name(value, label, quiet=True)
         return self.value(value, label)
+
+    def _wrapper(self, value: Any, inner: Any, label: str) -> str:
+        if is_host_object(value):
+            # A host's task is its plain function: the key is the same in every host.
+            return self.refer(inner, label)
+        parts = ["wrapper", library_name(type(value)), self.refer(inner, label)]
+        if isinstance(own := getattr(value, "_self_wrapper", None), types.FunctionType):  # wrapt
+            parts.append(self.refer(own, label))
+        return hash_parts(*parts)
+
+    def _warn_if_compiled(self, value: Any, label: str) -> None:
+        module = sys.modules.get(getattr(value, "__module__", None) or "")
+        if module is not None and getattr(module, "__file__", None) and is_user_module(module):
+            self.warn(f"{label} is compiled code of your own and counts by its name alone")
 
     def _number(self, value: Any) -> str:
         number = self._numbers.get(id(value))
@@ -143,15 +153,32 @@ class Walk:
         if wrapped is not None and is_host_function(function):
             return self.refer(wrapped, label)
         parts = [self._library(function)]
+        registered = self._registered(getattr(function, "registry", None), label)
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
-            held = _cell_value(cell)
-            if is_immutable(held) or _is_code(held):
+            held = cell_value(cell)
+            # A dispatcher's own constants are notes on what it has seen.
+            if is_code(held) or (is_immutable(held) and not registered):
                 self.guards.cell(cell, held)
                 parts.append(f"{name}={self.refer(held, label)}")
         if wrapped is not None:
             parts.append(f"wrapped={self.refer(wrapped, label)}")
+        parts += registered
         return hash_parts(*parts) if len(parts) > 1 else parts[0]
+
+    def _registered(self, registry: object, label: str) -> list[str]:
+        """What functools.singledispatch chooses from."""
+        if not isinstance(registry, types.MappingProxyType):
+            return []
+        listed = sorted(registry.items(), key=lambda item: library_name(item[0]))
+        self.guards.size(registry)
+        for kind, function in listed:
+            self.guards.name(registry, kind, function)
+        return [
+            text
+            for pair in listed
+            for text in (self.refer(pair[0], ""), self.refer(pair[1], label))
+        ]
 
     def _partial(self, value: functools.partial[Any], label: str) -> str:
         parts = ["partial", self.refer(value.func, label)]
@@ -168,13 +195,12 @@ class Walk:
             label: The name by which it was reached.
             is_strict: Whether an object that only pickle can take counts by its type instead.
         """
-        if type(value) in _QUIET or isinstance(value, _QUIET[1:]):
+        if is_service(value):
             return self._by_name(value, label, quiet=True)
         hashing = Hashing(in_code=True, is_strict=is_strict)
         try:
             digest = hashing.digest(value)
         except InvalidInputError as error:
-            self.guards_for_unhashable(value)
             return self._by_name(value, label, quiet=is_strict, why=error.message)
         for text in hashing.warnings:
             self.warn(f"{label}: {text}")
@@ -183,9 +209,6 @@ class Walk:
         if label:
             self.items.append(CodeItem(label, "constant", digest))
         return digest
-
-    def guards_for_unhashable(self, value: object) -> None:
-        """Nothing to check again: the name it was reached by is guarded already."""
 
     def _by_name(self, value: object, label: str, *, quiet: bool, why: str = "") -> str:
         kind = library_name(type(value))
@@ -233,6 +256,7 @@ class Walk:
 
     def read_parts(self, function: types.FunctionType, reads: Reads) -> list[str]:
         """Return what the names in a function's body mean now."""
+        self.seen.setdefault(str(function.__globals__.get("__name__")), function.__globals__)
         free = function.__code__.co_freevars
         cells = dict(zip(free, function.__closure__ or (), strict=True))
         return self.resolve(reads, function.__globals__, cells)
@@ -252,7 +276,7 @@ class Walk:
             reads = Reads({**reads.names, name: {()}}, reads.imports)  # super() reads __class__
         for name in sorted(reads.names):
             if name in cells:
-                value = _cell_value(cells[name])
+                value = cell_value(cells[name])
                 if value is not MISSING:
                     self.guards.cell(cells[name], value)
             elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
@@ -285,7 +309,14 @@ class Walk:
             for chain in sorted(chains):
                 parts += self._through(value, name, chain)
             return parts
-        return [name, self.refer(value, name)]
+        parts = [name, self.refer(value, name)]
+        if isinstance(value, types.FunctionType):
+            read = {chain[0] for chain in chains if chain} & vars(value).keys()
+            for attribute in sorted(read - {"__wrapped__"}):  # constants kept on a function
+                inner = vars(value)[attribute]
+                self.guards.name(vars(value), attribute, inner)
+                parts += [f"{name}.{attribute}", self.refer(inner, f"{name}.{attribute}")]
+        return parts
 
     def _through(self, module: types.ModuleType, name: str, chain: Chain) -> list[str]:
         """Follow `helpers.clean` through modules of the user to what it names."""
@@ -308,37 +339,3 @@ class Walk:
         if isinstance(value, types.ModuleType) and is_user_module(value):
             self.warn(f"The module {label} is used as a value; what is read from it is unknown")
         return [label, self.refer(value, label)]
-
-
-def _cell_value(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return MISSING
-
-
-def _is_class(value: object) -> TypeGuard[type]:
-    # Not isinstance: list[int] claims to be a class.
-    return issubclass(type(value), type)
-
-
-def _is_code(value: object) -> bool:
-    kinds = (types.FunctionType, types.MethodType, functools.partial)
-    return isinstance(value, kinds) or _is_class(value) or _inner(value) is not None
-
-
-def _inner(value: Any) -> Any:
-    """The plain function inside of a wrapper object, if it says which."""
-    for name in _INNER:
-        try:
-            inner = getattr(value, name, None)
-        except Exception:  # noqa: BLE001 - a foreign object's attribute may do anything
-            return None
-        if isinstance(inner, types.FunctionType | types.MethodType | functools.partial):
-            return inner
-    return None
-
-
-def _has_identity(value: object) -> bool:
-    kind = type(value)
-    return hasattr(kind, "__flowblob_key__") or hasattr(kind, "__flowblob_lazy__")

@@ -1,0 +1,105 @@
+"""What sort of object code has reached."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import logging
+import os
+import threading
+import types
+from typing import Any, Final, TypeGuard
+
+from flowblob.files import Dir, File
+from flowblob.keys.origin import is_host_object
+from flowblob.model import Blob, Ref
+
+MISSING: Final = object()
+
+# Where wrapper objects keep the function: Prefect, functools, Airflow, numba.
+_INNER: Final = ("fn", "__wrapped__", "function", "py_func")
+_DEPTH: Final = 4
+_RECORDS: Final = (Blob, Ref, File, Dir)
+_SERVICES: Final = (
+    logging.Logger,
+    logging.LoggerAdapter,
+    contextvars.ContextVar,
+    threading.local,
+    type(os.environ),
+    type(threading.Lock()),
+    type(threading.RLock()),
+)
+
+
+def is_service(value: object) -> bool:
+    """Say whether an object serves the code rather than feeds it: a logger, a lock, a sentinel.
+
+    Args:
+        value: What a name means.
+    """
+    return type(value) is object or isinstance(value, _SERVICES)
+
+
+def is_class(value: object) -> TypeGuard[type]:
+    """Say whether a value is a class.
+
+    Args:
+        value: Anything; `list[int]` only claims to be a class, so isinstance is no test.
+    """
+    return issubclass(type(value), type)
+
+
+def is_code(value: object) -> bool:
+    """Say whether a value is a function, a class, or wraps one.
+
+    Args:
+        value: Anything.
+    """
+    return _is_function(value) or is_class(value) or inner_function(value) is not None
+
+
+def _is_function(value: object) -> bool:
+    return isinstance(value, types.FunctionType | types.MethodType | functools.partial)
+
+
+def inner_function(value: Any, depth: int = 0) -> Any:
+    """Return what a wrapper object wraps, None if it does not say.
+
+    Args:
+        value: An instance of a library's class.
+        depth: How many wrappers lie around it.
+    """
+    for name in _INNER:
+        try:
+            inner = getattr(value, name, None)
+        except Exception:  # noqa: BLE001 - a foreign object's attribute may do anything
+            return None
+        if _is_function(inner):
+            return inner
+        if inner is not None and depth < _DEPTH and inner_function(inner, depth + 1) is not None:
+            return inner
+    return None
+
+
+def counts_by_name(value: object) -> bool:
+    """Say whether an orchestrator's or our own object is nothing but its name to code.
+
+    Args:
+        value: What a name means.
+    """
+    if not is_host_object(value) or isinstance(value, _RECORDS):
+        return False
+    kind = type(value)
+    return not (hasattr(kind, "__flowblob_key__") or hasattr(kind, "__flowblob_lazy__"))
+
+
+def cell_value(cell: types.CellType) -> Any:
+    """Return what a closure's cell holds, `MISSING` if it is not filled yet.
+
+    Args:
+        cell: A cell.
+    """
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING

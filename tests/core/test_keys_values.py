@@ -1,0 +1,555 @@
+"""What makes two values one, and what keeps them apart."""
+
+from __future__ import annotations
+
+import array
+import collections
+import copy
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import io
+import re
+import socket
+import threading
+import types
+import uuid
+import zoneinfo
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowblob.errors import InvalidInputError
+from flowblob.keys import identify_value, portable_digest, value_digest
+from flowblob.keys.canonical import Hashing, _Exact
+from flowblob.model import Ref
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
+class Words(list[str]):
+    pass
+
+
+class Table(dict[str, int]):
+    pass
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Spot(NamedTuple):
+    x: int
+    y: int
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Shade(enum.IntEnum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Config:
+    rate: float
+    layers: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    rate: float
+
+
+class Plain:
+    def __init__(self, **values: object) -> None:
+        self.__dict__.update(values)
+
+
+class Lazy:
+    __flowblob_lazy__ = True
+
+    def __init__(self, value: object, digest: str | None = None) -> None:
+        self.value, self.digest, self.loads = value, digest, 0
+
+    def value_digest(self) -> str | None:
+        return self.digest
+
+    def load(self) -> object:
+        self.loads += 1
+        return self.value
+
+
+class Keyed:
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+    def __flowblob_key__(self) -> object:
+        return self.key
+
+
+NAN = float("nan")
+
+DIFFERENT: list[Any] = [
+    None,
+    False,
+    True,
+    0,
+    1,
+    2,
+    -1,
+    1 << 31,
+    1 << 200,
+    0.0,
+    -0.0,
+    1.0,
+    NAN,
+    float("inf"),
+    0j,
+    1 + 0j,
+    "",
+    "1",
+    "a",
+    "1.0",
+    "é",
+    "e\u0301",
+    "\ud800",
+    b"",
+    b"1",
+    b"a",
+    bytearray(b"a"),
+    memoryview(b"a"),
+    (),
+    (1,),
+    (True,),
+    (1.0,),
+    [],
+    [1],
+    ["1"],
+    [[1]],
+    [(1,)],
+    [1, [2]],
+    [[1], 2],
+    [[1, 2]],
+    {},
+    {1: 2},
+    {"1": 2},
+    {True: 2},
+    {1.0: 2},
+    {"a": 1, "b": 2},
+    {"b": 2, "a": 1},
+    set(),
+    {1},
+    {True},
+    {1.0},
+    {"1"},
+    {1, 2},
+    {1, "2"},
+    {(1, 2)},
+    frozenset(),
+    frozenset({1}),
+    {frozenset({1})},
+    frozenset({frozenset({1})}),
+    [{1}],
+    [{2}],
+    [frozenset({1})],
+    {"a": {1}},
+    {"a": {2}},
+    ({1},),
+    range(3),
+    range(0, 4),
+    [0, 1, 2],
+    slice(1, 2),
+    slice(1, 2, 1),
+    ...,
+    NotImplemented,
+    int,
+    float,
+    list[int],
+    list[str],
+    int | str,
+    len,
+    "a".upper,
+    "b".upper,
+    Text("a"),
+    Number(1),
+    Words(["a"]),
+    ["a"],
+    Table(a=1),
+    {"a": 1},
+    (1, 2),
+    [1, 2],
+    Point(1, 2),
+    Spot(1, 2),
+    Color.RED,
+    Color.BLUE,
+    Shade.RED,
+    Config(1.0),
+    Config(1),
+    Config(1.0, [1]),
+    Slotted(1.0),
+    Plain(rate=1.0, layers=[]),
+    Plain(rate=1.0),
+    Plain(),
+    Config,
+    Plain,
+    collections.OrderedDict(a=1),
+    collections.OrderedDict([("a", 1), ("b", 2)]),
+    collections.OrderedDict([("b", 2), ("a", 1)]),
+    collections.Counter("a"),
+    collections.defaultdict(int, a=1),
+    collections.defaultdict(float, a=1),
+    collections.defaultdict(None, a=1),
+    collections.ChainMap({"a": 1}),
+    collections.deque([1]),
+    collections.deque([1], 3),
+    types.MappingProxyType({"a": 1}),
+    types.SimpleNamespace(a=1),
+    types.SimpleNamespace(a=2),
+    {"a": 1}.keys(),
+    {"a": 1}.values(),
+    {"a": 1}.items(),
+    array.array("i", [1]),
+    array.array("l", [1]),
+    array.array("i", [1, 0]),
+    decimal.Decimal(1),
+    decimal.Decimal("1.0"),
+    decimal.Decimal("NaN"),
+    fractions.Fraction(1),
+    fractions.Fraction(1, 2),
+    uuid.UUID(int=1),
+    dt.date(2020, 1, 1),
+    dt.datetime(2020, 1, 1),  # noqa: DTZ001 - naive values are values too
+    dt.datetime(2020, 1, 1, fold=1),  # noqa: DTZ001 - as above
+    dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    dt.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")),
+    dt.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+    dt.datetime(2020, 1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+    dt.time(1),
+    dt.time(1, tzinfo=dt.UTC),
+    dt.timedelta(1),
+    dt.timedelta(seconds=1),
+    dt.timezone(dt.timedelta(hours=1)),
+    dt.timezone(dt.timedelta(hours=1), "CET"),
+    re.compile("a"),
+    re.compile("a", re.IGNORECASE),
+    re.compile(b"a"),
+    io.BytesIO(b"a"),
+    io.StringIO("a"),
+    ValueError("a"),
+    KeyError("a"),
+    functools.partial(int, base=2),
+    functools.partial(int, base=8),
+    Keyed(1),
+    Keyed(2),
+    Ref("a"),
+    Ref("a", version=1),
+    re,
+    types,
+]
+
+
+def test_no_two_different_values_share_a_digest() -> None:
+    found: dict[str, Any] = {}
+    for value in DIFFERENT:
+        digest = value_digest(value)
+        assert digest not in found, f"{value!r} meets {found[digest]!r}"
+        found[digest] = value
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"k": v}, lambda v: ((v,),)])
+def test_no_two_different_values_share_a_digest_inside_of_others(wrap: Any) -> None:
+    digests = [value_digest(wrap(value)) for value in DIFFERENT]
+    assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize("value", DIFFERENT, ids=lambda value: type(value).__name__)
+def test_the_digest_of_a_value_is_the_same_again(value: Any) -> None:
+    assert value_digest(value) == value_digest(value)
+    assert value_digest([value, {1, 2}]) == value_digest([value, {2, 1}])
+
+
+def test_a_digest_names_its_algorithm() -> None:
+    assert re.fullmatch("b3:[0-9a-f]{64}", value_digest([1]))
+
+
+def test_a_shared_object_equals_a_copy_of_it() -> None:
+    inner = {"a": [1]}
+    assert value_digest([inner, inner]) == value_digest([inner, copy.deepcopy(inner)])
+    config = Config(1.0)
+    assert value_digest([config, config]) == value_digest([config, Config(1.0)])
+
+
+def test_the_order_in_which_a_set_was_filled_does_not_count() -> None:
+    one, other = set(range(100)), set(reversed(range(0, 100_000, 1000)))
+    other = {item // 1000 for item in other}
+    assert value_digest(one) == value_digest(other)
+    assert value_digest({"a": [one]}) == value_digest({"a": [other]})
+
+
+def test_a_set_of_mixed_kinds_is_ordered() -> None:
+    items = [1, "a", b"a", None, (1, 2), 2.5, True and "b", frozenset({"x", "y"})]
+    assert value_digest(set(items)) == value_digest(set(reversed(items)))
+
+
+def test_sets_inside_of_objects_are_ordered() -> None:
+    many = [f"item {at}" for at in range(50)]
+    one = Plain(tags=set(many), deep=[{"x": frozenset(many)}])
+    other = Plain(deep=[{"x": frozenset(reversed(many))}], tags=set(reversed(many)))
+    assert value_digest(one) == value_digest(other)
+    assert value_digest([Config(1.0), one]) == value_digest([Config(1.0), other])
+
+
+def test_attributes_count_by_name_and_not_by_the_order_of_setting() -> None:
+    assert value_digest(Plain(a=1, b=2)) == value_digest(Plain(b=2, a=1))
+
+
+def test_keywords_of_a_partial_count_by_name() -> None:
+    one = functools.partial(dict, a=1, b=2)
+    assert value_digest(one) == value_digest(functools.partial(dict, b=2, a=1))
+
+
+def test_what_a_cached_property_left_behind_does_not_count() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.radius = 2
+
+        @functools.cached_property
+        def area(self) -> int:
+            return self.radius**2
+
+    used = Circle()
+    assert used.area == 4
+    assert value_digest(used) == value_digest(Circle())
+
+
+def test_a_dataclass_counts_by_what_was_added_to_it_too() -> None:
+    one, other = Config(1.0), Config(1.0)
+    other.__dict__["extra"] = 1
+    assert value_digest(one) != value_digest(other)
+
+
+def test_a_cyclic_value_has_a_digest() -> None:
+    one: list[Any] = [1]
+    one.append(one)
+    other: list[Any] = [1]
+    other.append(other)
+    third: list[Any] = [2]
+    third.append(third)
+    assert value_digest(one) == value_digest(other)
+    assert value_digest(one) != value_digest(third)
+
+
+def test_a_tree_whose_nodes_know_their_parent_has_a_digest() -> None:
+    def tree(leaf: int) -> Plain:
+        root = Plain(children=[], parent=None)
+        root.children += [Plain(children=[], parent=root, leaf=at + leaf) for at in range(50)]
+        return root
+
+    assert value_digest(tree(0)) == value_digest(tree(0))
+    assert value_digest(tree(0)) != value_digest(tree(1))
+
+
+def test_a_dense_graph_has_a_digest_in_linear_time() -> None:
+    nodes = [Plain(name=at, near=[]) for at in range(60)]
+    for node in nodes:
+        node.near += nodes
+    assert value_digest(nodes) == value_digest(nodes)
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        value_digest(value)
+    while value:  # a recursive release would overflow as well
+        value = value.pop()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (item for item in "ab"),
+        lambda: iter([1]),
+        lambda: map(str, [1]),
+        lambda: zip([1], [2], strict=True),
+        lambda: enumerate([1]),
+        threading.Lock,
+        threading.RLock,
+        threading.Event,
+        socket.socket,
+        object,
+        lambda: Plain(lock=threading.Lock()),
+        lambda: [threading.Lock()],
+        lambda: Keyed(repr(object())),
+    ],
+)
+def test_what_has_no_lasting_identity_is_refused(make: Any) -> None:
+    value = make()
+    with pytest.raises(InvalidInputError, match="cannot be part of a cache key"):
+        value_digest(value)
+    if isinstance(value, socket.socket):
+        value.close()
+
+
+def test_an_open_file_is_refused(tmp_path: Any) -> None:
+    (tmp_path / "a").write_text("a")
+    with (tmp_path / "a").open() as file, pytest.raises(InvalidInputError, match="uses it up"):
+        value_digest({"file": file})
+
+
+def test_a_lazy_value_counts_as_what_it_stands_for() -> None:
+    for value in ([1, 2], "text", {"a": {1}}, b"x" * 100_000):
+        lazy = Lazy(value, value_digest(value))
+        assert value_digest(lazy) == value_digest(value)
+        assert lazy.loads == 0
+
+
+def test_a_lazy_value_without_a_digest_is_loaded() -> None:
+    lazy = Lazy([1, 2])
+    assert value_digest(lazy) == value_digest([1, 2])
+    assert lazy.loads == 1
+
+
+def test_a_kept_digest_in_which_code_counts_is_computed_again() -> None:
+    lazy = Lazy(Config(1.0), "b3c:" + "0" * 64)
+    assert value_digest(lazy) == value_digest(Config(1.0))
+    assert lazy.loads == 1
+
+
+def test_only_values_without_code_of_the_user_are_portable() -> None:
+    assert identify_value([1, dt.date(2020, 1, 1)]).portable
+    assert portable_digest([1]) == value_digest([1])
+    for value in (Config(1.0), [Plain()], len.__call__ and (lambda: 1), Color.RED, Config):
+        assert not identify_value(value).portable
+        assert portable_digest(value) == ""
+        assert value_digest(value).startswith("b3c:")
+    assert portable_digest(threading.Lock()) == ""
+
+
+def test_an_object_with_a_key_of_its_own_counts_by_it() -> None:
+    assert value_digest(Keyed([1])) == value_digest(Keyed([1]))
+    assert value_digest(Keyed([1])) != value_digest([1])
+
+
+def test_a_library_object_without_a_rule_is_named_in_a_warning() -> None:
+    found = identify_value(__import__("email.message").message.Message())
+    assert "email.message.Message counts by its pickled state" in found.warnings[0]
+
+
+def test_an_exact_value_brings_no_warning() -> None:
+    values = [Config(1.0), Slotted(1.0), Plain(a=1), Color.RED, dt.date(2020, 1, 1)]
+    assert identify_value(values).warnings == ()
+
+
+def test_models_of_pydantic_count_by_all_they_hold() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Inner(pydantic.BaseModel):  # type: ignore[misc,name-defined]
+        x: int = 1
+
+    class Outer(pydantic.BaseModel):  # type: ignore[misc,name-defined]
+        model_config = pydantic.ConfigDict(extra="allow")
+        inner: Inner = Inner()
+        tags: set[str] = pydantic.Field(default_factory=set)
+        _hidden: int = pydantic.PrivateAttr(default=1)
+
+    hidden = Outer(x=1)
+    hidden._hidden = 2
+    values = [
+        Outer(),
+        Outer(inner=Inner()),
+        Outer(inner=Inner(x=2)),
+        Outer(tags={"a", "b"}),
+        Outer(x=1),
+        hidden,
+        Inner(),
+    ]
+    assert len({value_digest(value) for value in values}) == len(values)
+    assert value_digest(Outer(tags={"a", "b"})) == value_digest(Outer(tags={"b", "a"}))
+    assert [identify_value(value).warnings for value in values] == [()] * len(values)
+
+
+def test_classes_of_attrs_count_by_their_fields() -> None:
+    attrs = pytest.importorskip("attrs")
+
+    @attrs.define
+    class Point:
+        x: int
+        y: int = 0
+
+    assert value_digest(Point(1)) == value_digest(Point(1, 0))
+    assert value_digest(Point(1)) != value_digest(Point(2))
+    assert not any("pickled" in text for text in identify_value(Point(1)).warnings)
+
+
+PLAIN_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.dates()
+    | st.decimals(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers() | st.booleans(), inner, max_size=4)
+        | st.frozensets(st.text() | st.integers() | st.floats(allow_nan=False), max_size=4)
+        | st.sets(st.text() | st.binary() | st.booleans(), max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def plainly(value: Any) -> Any:
+    """Another spelling of equality by type, value and order, which shares no code with ours."""
+    kind = type(value).__name__
+    if isinstance(value, set | frozenset):
+        return (kind, sorted(map(repr, map(plainly, value))))
+    if isinstance(value, list | tuple):
+        return (kind, [plainly(item) for item in value])
+    if isinstance(value, dict):
+        return (kind, [(plainly(k), plainly(v)) for k, v in value.items()])
+    return (kind, repr(value))
+
+
+@given(PLAIN_VALUES, PLAIN_VALUES)
+def test_digests_are_equal_exactly_if_the_values_are(one: Any, other: Any) -> None:
+    same = plainly(one) == plainly(other)
+    assert (value_digest(one) == value_digest(other)) is same
+
+
+@given(PLAIN_VALUES)
+def test_a_deep_copy_has_the_same_digest(value: Any) -> None:
+    assert value_digest(copy.deepcopy(value)) == value_digest(value)
+
+
+@given(PLAIN_VALUES)
+def test_the_exact_mode_agrees_with_the_quick_one(value: Any) -> None:
+    # The quick mode must leave nothing to the exact one but sets.
+    hashing = Hashing()
+    exact = _Exact(hashing, value).copy(value)
+    assert Hashing().digest([exact]) == Hashing().digest([value])
+
+
+@given(st.lists(st.text() | st.integers() | st.binary(), unique=True))
+def test_a_set_is_its_members_in_any_order(items: list[Any]) -> None:
+    assert value_digest(set(items)) == value_digest(set(reversed(items)))
