@@ -35,6 +35,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 _TEXT = ("key", "kind", "media_type", "serializer", "filename", "digest", "id")
 _NUMBERS = ("size", "version", "parts")
 _FIELDS = (*_TEXT, *_NUMBERS, "age", "created")
+_RUN_FIELDS = ("system", "flow", "task", "run_id")
 _SORTS = {"key": "asc", "kind": "asc", "size": "desc", "version": "desc", "created": "desc"}
 
 
@@ -172,13 +173,24 @@ def catalog_filters(options: dict[str, Any]) -> dict[str, Any]:
     """
     if options.get("flow") and options.get("dag"):
         raise click.UsageError("--flow and --dag exclude each other")
-    found = {name: options[name] for name in ("kind", "flow", "task", "alias") if options.get(name)}
+    found = {name: options[name] for name in ("kind", "flow", "task") if options.get(name)}
     if dag := options.get("dag"):
         found |= {"system": "airflow", "flow": dag}
     for option, field in (("run", "run_id"), ("system", "system")):
         if options.get(option):
             found[field] = options[option]
     return found
+
+
+def field_test(wanted: dict[str, Any]) -> Test:
+    """Return the test that the catalog makes of the same filters."""
+
+    def test(blob: Blob) -> bool:
+        run = {} if blob.run is None else {f: getattr(blob.run, f) for f in _RUN_FIELDS}
+        has = run | {"kind": blob.kind}
+        return all(has.get(name) == value for name, value in wanted.items())
+
+    return test
 
 
 def passes(blob: Blob, tests: Sequence[Test]) -> bool:

@@ -16,6 +16,7 @@ from flowblob.cli.session import Session, current_session
 from flowblob.cli.table import Column
 from flowblob.cli.text import age, plural, size, stamp
 from flowblob.errors import NotFoundError
+from flowblob.model import Ref, validate_alias
 
 if TYPE_CHECKING:
     from flowblob.model import Blob, Run, Use
@@ -108,12 +109,24 @@ def ls(ctx: click.Context, /, prefix: str, **options: Any) -> None:
     tests += [filters.by_test(options["by"])] if options["by"] else []
     filters.parse_sort(options["sort"])
     in_catalog = filters.catalog_filters(options)
-    limit = options["limit"]
-    is_plain = not tests and options["sort"] == "key"
-    found = session.store().ls(prefix, limit=limit if is_plain else None, **in_catalog)
+    limit, alias = options["limit"], options["alias"]
+    store = session.store()
+    if alias:
+        found = _aliased(store, prefix, alias)
+        tests.append(filters.field_test(in_catalog))
+    else:
+        is_plain = not tests and options["sort"] == "key"
+        found = store.ls(prefix, limit=limit if is_plain else None, **in_catalog)
     blobs = [blob for blob in found if filters.passes(blob, tests)]
     blobs = filters.sort_blobs(blobs, options["sort"])[:limit]
     _tell_blobs(session, blobs, is_long=options["is_long"], limit=limit)
+
+
+def _aliased(store: Store, prefix: str, alias: str) -> list[Blob]:
+    """Return the versions that an alias points at, which are often not the newest of their keys."""
+    validate_alias(alias)
+    refs = (Ref(blob.key, alias=alias) for blob in store.ls(prefix))
+    return [record.blob for ref in refs if (record := store.catalog.find(ref)) is not None]
 
 
 def _tell_blobs(session: Session, blobs: list[Blob], *, is_long: bool, limit: int | None) -> None:
@@ -146,8 +159,6 @@ def log(
     ctx: click.Context, /, key: str, limit: int | None, alias: str | None, *, is_long: bool
 ) -> None:
     """List the versions of KEY, newest first; in a pipe with the fields of ls."""
-    from flowblob.model import Ref
-
     session = current_session(ctx)
     store = session.store()
     parsed = Ref.parse(key)
@@ -238,7 +249,10 @@ def runs_named(store: Store, name: str) -> list[Run]:
     # Names are for people and not indexed; a store keeps few enough runs to look through.
     found = found or [run for run in store.runs() if run.name == name]
     if not found:
-        raise NotFoundError(f"No run {name!r}", hint="flowblob runs")
+        raise NotFoundError(
+            f"No run has the id or name {name!r}",
+            hint=f"Of a flow of that name: flowblob runs --flow {name}",
+        )
     return found
 
 

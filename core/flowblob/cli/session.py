@@ -72,20 +72,19 @@ class Session:
             NotFoundError: There is no store yet.
         """
         if self._store is None:
-            if not self.is_made:
-                if not make:
-                    raise NotFoundError(
-                        f"No store at {self.settings.folder} (from {self.settings.source})",
-                        hint="The first 'flowblob put FILE KEY' makes it; "
-                        "another one: --store, or FLOWBLOB_URL",
-                    )
-                self.note(
-                    f"new store at {self.settings.folder} (SQLite and files). "
-                    "Move it with FLOWBLOB_URL or --store"
+            is_new = not self.is_made
+            if is_new and not make:
+                raise NotFoundError(
+                    f"No store at {self.settings.folder} (from {self.settings.source})",
+                    hint="The first 'flowblob put FILE KEY' makes it; "
+                    "another one: --store, or FLOWBLOB_URL",
                 )
             from flowblob.store import Store
 
             self._store = Store.from_settings(self.settings)
+            if is_new:
+                where = f"{self.settings.folder} (SQLite and files)"
+                self.note(f"new store at {where}. Move it with FLOWBLOB_URL or --store")
         return self._store
 
     def catalog(self) -> Catalog:

@@ -85,6 +85,13 @@ def test_ls_filters_and_sorts(
     assert keys(cli("ls", *args)) == expected
 
 
+def test_ls_by_alias_lists_what_it_points_at(cli: Cli, filled: Store) -> None:
+    filled.promote("models/churn@0", "prod")
+    assert cli("ls", "--alias", "prod", "-q").out.split() == ["models/churn@0", "tables/day@0"]
+    assert cli("ls", "--alias", "prod", "--flow", "scoring", "-q").out == "models/churn@0\n"
+    assert cli("ls", "models/", "--alias", "prod", "--kind", "dataset", "-q").out == ""
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
