@@ -124,6 +124,8 @@ class Computation:
         output_key: Key under which a new result becomes a version; a function is asked at commit.
         options: How it is kept and served.
         run: The run it belongs to; the current one by default.
+        refresh: Compute although a result is stored.
+        owner: Who reserves, the same for all steps of one call; a fresh name by default.
     """
 
     def __init__(
@@ -135,8 +137,10 @@ class Computation:
         options: CacheOptions,
         run: Run | None = None,
         refresh: bool = False,
+        owner: str = "",
     ) -> None:
         self._store = store
+        self._owner = owner
         self._key = key
         self._output_key = output_key
         self._options = options
@@ -382,7 +386,7 @@ class Computation:
             self._why = "refresh"
 
     def _acquire(self, wait: timedelta | None) -> Hit | None:
-        owner = owner_name()
+        owner = self._owner or owner_name()
         deadline = None if wait is None else time.monotonic() + wait.total_seconds()
         while True:
             got = self._store.catalog.acquire(
