@@ -17,7 +17,7 @@ from flowblob.errors import InvalidInputError
 from flowblob.keys import Recipe
 from flowblob.model import parse_duration, validate_tags
 from flowblob_airflow import deferrals, references, refusals, runs
-from flowblob_airflow.calls import Call, TaskOptions, wish_of
+from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import counted, from_context
 from flowblob_airflow.inputs import loaded, settled
 from flowblob_airflow.stores import store_if_available
@@ -159,9 +159,9 @@ class CachedTask:
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
     ) -> Any:
         kwargs, carried = deferrals.taken(next_kwargs)
-        call = self._flowblob_begin(context) if carried is not None else None
-        if call is not None and carried is not None:
-            call.resume(carried)
+        call = self._flowblob_begin(context)
+        if call is not None and not call.resume(carried):
+            call = None
         self._flowblob_load()
         resume = functools.partial(super().resume_execution, next_method, kwargs, context)  # type: ignore[misc]
         return self._flowblob_compute(call, resume)
@@ -194,15 +194,15 @@ class CachedTask:
         if store is None:
             return None
         key = self._flowblob_key(context)
-        ti = context["ti"]
-        run = runs.run_of(ti)
+        run = runs.run_of(context["ti"])
         computation = Computation(
             store,
             key,
-            output_key=references.output_key(ti.dag_id, ti.task_id, ti.map_index),
+            output_key=references.output_key(run.flow, run.task, run.map_index),
             options=cache.options,
             run=run,
             refresh=wish.refresh,
+            owner=owner_of(run),
         )
         return Call(store, key, computation, context, cache.task)
 

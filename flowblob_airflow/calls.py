@@ -26,7 +26,7 @@ from flowblob_airflow.xcom import for_computed, for_xcom
 if TYPE_CHECKING:
     from flowblob import Store
     from flowblob.computation import Computation, Hit
-    from flowblob.model import CacheKey, Reservation
+    from flowblob.model import CacheKey, Reservation, Run
     from flowblob_airflow.deferrals import Carried
 
 logger = logging.getLogger("flowblob.airflow")
@@ -169,11 +169,23 @@ class Call:
         """Keep the reservation for a deferral; returns it for `resume`."""
         return self._computation.suspend(lease)
 
-    def resume(self, carried: Carried) -> None:
-        """Go on after a deferral, under the reservation that was kept over it."""
+    def resume(self, carried: Carried | None) -> bool:
+        """Go on after a deferral, under the reservation that was kept over it.
+
+        `dag.test()` loses what was carried; then the reservation is found by its owner.
+
+        Returns:
+            Whether the result is to be stored: not if somebody else has stored it meanwhile.
+        """
+        if carried is None:
+            try:
+                return self._computation.begin(wait=timedelta()) is None
+            except ReservationHeldError:
+                return False
         self._before = carried.seconds
         if carried.reservation is not None:
             self._computation.resume(carried.reservation)
+        return True
 
     @property
     def seconds(self) -> float:
@@ -214,6 +226,11 @@ class Wish:
 
     bypass: bool = False
     refresh: bool = False
+
+
+def owner_of(run: Run) -> str:
+    """Return who reserves: one try of one task, deferrals and reschedules included."""
+    return f"{run} {run.task_run_id}"
 
 
 def wish_of(context: Mapping[str, Any], options: TaskOptions) -> Wish:

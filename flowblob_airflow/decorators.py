@@ -20,7 +20,7 @@ from flowblob.cached import CachedCall, is_cached
 from flowblob.computation import Computation, announce
 from flowblob.model import parse_duration
 from flowblob_airflow import references, refusals, runs
-from flowblob_airflow.calls import Call, TaskOptions, wish_of
+from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import NEVER_COUNTED, counted, from_context
 from flowblob_airflow.inputs import loaded, portable, settled
 from flowblob_airflow.stores import store_if_available
@@ -198,16 +198,17 @@ def _call(
     }
     extras = from_context(context, options.key_context)
     key = call.recipe.key(tuple(portable(counted(value)) for value in args), passed, extras=extras)
-    ti = context["ti"]
-    with announce(call.function, references.output_key(ti.dag_id, ti.task_id, ti.map_index)):
-        output = call.output_key(args, kwargs, runs.run_of(ti))
+    run = runs.run_of(context["ti"])
+    with announce(call.function, references.output_key(run.flow, run.task, run.map_index)):
+        output = call.output_key(args, kwargs, run)
     computation = Computation(
         store,
         key,
         output_key=output,
         options=replace(call.options, lazy=True),
-        run=runs.run_of(ti),
+        run=run,
         refresh=wish.refresh,
+        owner=owner_of(run),
     )
     return Call(store, key, computation, context, options)
 

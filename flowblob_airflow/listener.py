@@ -60,6 +60,8 @@ def _end(task_instance: Any) -> None:
     if (calls := sys.modules.get("flowblob_airflow.calls")) is not None:
         with best_effort("Releasing what the task was computing"):
             calls.release_all()
+    if (xcom := sys.modules.get("flowblob_airflow.xcom")) is not None:
+        xcom.forget_returned()
     runs.forget()
 
 

@@ -65,6 +65,8 @@ class FlowblobXCom(BaseXCom):
         value = settled(value)
         if is_inline(value):
             return BaseXCom.serialize_value(value)
+        if (blob := _Returned.take(value, key)) is not None:
+            return references.reference_to(store_for(), blob)
         run = runs.run_for(dag_id, run_id, task_id, map_index)
         where = None
         if dag_id and task_id:
@@ -114,6 +116,23 @@ class FlowblobXCom(BaseXCom):
         return cls.deserialize_value(_Row(stored))
 
 
+class _Returned:
+    """The value that a cached task has just returned, and the version that holds it.
+
+    Where Airflow needs the value itself, it pushes that very object next; it is stored already.
+    """
+
+    last: tuple[Any, Blob] | None = None
+
+    @classmethod
+    def take(cls, value: Any, key: str | None) -> Blob | None:
+        """Return the version that holds this object, once."""
+        if key != BaseXCom.XCOM_RETURN_KEY or cls.last is None or cls.last[0] is not value:
+            return None
+        blob, cls.last = cls.last[1], None
+        return blob
+
+
 class _Row:
     """A raw value in the shape that `deserialize_value` gets."""
 
@@ -147,7 +166,7 @@ def for_xcom(blob: Blob, task: Any, *, store: Store) -> Any:
     """
     lazy = Lazy(store, blob)
     if _needs_value(task, store):
-        return lazy.load()
+        return _returned(lazy.load(), blob, task, store)
     if blob.size > 2 * _inline_bytes() or not task.do_xcom_push:
         return lazy
     value = lazy.load()
@@ -156,7 +175,22 @@ def for_xcom(blob: Blob, task: Any, *, store: Store) -> Any:
 
 def for_computed(value: Any, blob: Blob, task: Any, *, store: Store) -> Any:
     """Return what a task returns for a value that it has just stored; nothing is stored twice."""
-    return value if _needs_value(task, store) or is_inline(value) else Lazy(store, blob)
+    if _needs_value(task, store):
+        return _returned(value, blob, task, store)
+    return value if is_inline(value) else Lazy(store, blob)
+
+
+def _returned(value: Any, blob: Blob, task: Any, store: Store) -> Any:
+    # A hook of the user's runs before the push and may change the object.
+    is_final = task._post_execute_hook is None and task.do_xcom_push
+    is_mine = is_backend() and store.store_id == store_for().store_id
+    _Returned.last = (value, blob) if is_final and is_mine else None
+    return value
+
+
+def forget_returned() -> None:
+    """Let go of the last value; the task is over."""
+    _Returned.last = None
 
 
 def _needs_value(task: Any, store: Store) -> bool:

@@ -37,15 +37,9 @@ else:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Airflow and what it stands on warn about each other; our own warnings stay errors.
-    for line in (
-        "ignore::DeprecationWarning",
-        "ignore::FutureWarning",
-        "ignore::PendingDeprecationWarning",
-        "ignore::ResourceWarning",
-        "ignore::pytest.PytestUnraisableExceptionWarning",
-        "error:::flowblob",
-    ):
-        config.addinivalue_line("filterwarnings", line)
+    if importlib.util.find_spec("airflow") is not None:
+        for line in ("ignore", "error:::flowblob"):
+            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -390,12 +390,15 @@ def test_multiple_outputs_of_a_hit(store):
         CALLS.append("both")
         return {"a": n, "b": "y" * 3000}
 
-    host, dag = Host(), dag_of(cached(both), 3, task_options={"multiple_outputs": True})
+    made = cached(kind="table", metadata={"a": 1})(both)
+    host, dag = Host(), dag_of(made, 3, task_options={"multiple_outputs": True})
     for run_id in ("one", "two"):
         host.ran(dag, "both", run_id=run_id)
     assert CALLS == ["both"]
     assert host.row(dag, "both", "a", run_id="two") == 3
     assert host.value(dag, "both", "b", run_id="two") == "y" * 3000
+    assert host.row(dag, "both", run_id="two")["ref"] == "etl/both@0"
+    assert [blob.version for blob in store.versions("etl/both")] == [0]
 
 
 def test_a_result_that_others_map_over(store):
@@ -417,6 +420,20 @@ def test_a_result_that_others_map_over(store):
         host.ran(dag, "use", run_id="two", map_index=index)
     assert CALLS == ["listing"]
     assert [host.row(dag, "use", run_id="two", map_index=i) for i in range(2)] == ["x", "y"]
+    assert [blob.ref for blob in store.ls("etl/listing")] == ["etl/listing@0"]
+
+
+def test_a_result_that_a_hook_of_the_user_changes_is_pushed_as_changed(store):
+    def listing():
+        return ["x" * 3000]
+
+    def change(context, result):
+        result.append("changed")
+
+    host, dag = Host(), dag_of(cached(listing), task_options={"post_execute": change})
+    host.ran(dag, "listing")
+    assert host.value(dag, "listing") == ["x" * 3000, "changed"]
+    assert host.row(dag, "listing")["ref"] == "etl/listing@1"
 
 
 @pytest.mark.parametrize("kind", ["branch", "short_circuit", "sensor", "virtualenv"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -126,7 +127,9 @@ def test_a_failed_task_leaves_nothing_either(store):
     assert flowblob.current_run() is None
 
 
-def test_a_plain_cached_function_called_inside_of_a_task_uses_the_tasks_store(store):
+def test_a_plain_cached_function_called_inside_of_a_task_uses_the_tasks_store(
+    store, tmp_path, monkeypatch
+):
     @flowblob.cached
     def inner(n):
         return (n, "x" * 3000)
@@ -138,8 +141,14 @@ def test_a_plain_cached_function_called_inside_of_a_task_uses_the_tasks_store(st
             return inner(3)[0]
 
         outer()
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_FLOWBLOB_DEFAULT",
+        json.dumps({"conn_type": "flowblob", "host": str(tmp_path / "shared")}),
+    )
     Host().ran(dag, "outer")
-    (entry,) = store.cache.entries()
+    assert store.cache.entries() == []
+    with flowblob.Store(tmp_path / "shared") as shared:
+        (entry,) = shared.cache.entries()
     assert entry.name.endswith("inner")
     assert (entry.run.system, entry.run.task) == ("airflow", "outer")
 
