@@ -17,6 +17,8 @@ _ITEMS = 8
 _TEXT = 80
 _DEPTH = 3
 _COLUMNS = 40
+_TABLES = ("pandas", "polars", "pyarrow")
+_LIBRARIES = ("numpy", "torch", *_TABLES)
 
 
 def describe(value: Any) -> dict[str, Any]:
@@ -48,6 +50,11 @@ def describe(value: Any) -> dict[str, Any]:
 
 def _type_name(value: Any) -> str:
     kind = type(value)
+    library = str(kind.__module__).partition(".")[0]
+    if library in _LIBRARIES:
+        return (
+            f"{library}.{kind.__qualname__}"  # not the module inside that it happens to come from
+        )
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
@@ -55,7 +62,7 @@ def _facts(value: Any) -> dict[str, Any]:
     library = type(value).__module__.partition(".")[0]
     if library in ("numpy", "torch") and hasattr(value, "shape"):
         return _array(value)
-    if library in ("pandas", "polars", "pyarrow"):
+    if library in _TABLES:
         return _table(value)
     if isinstance(value, str | bytes | bytearray | memoryview):
         return _sequence_of_characters(value)

@@ -47,6 +47,8 @@ COLUMNS = {
     "categories of numbers": pd.Categorical([3, 1, 3]),
     "arrow": pd.array([1, None, 3], dtype="int64[pyarrow]"),
 }
+#: pandas 2 makes a zone of another library of it.
+LOST_BY_OLDER = {"offset"} if pd.__version__ < "3" else set()
 OTHER_COLUMNS = {
     "mixed": pd.Series([1, "a", None], dtype=object),
     "objects with nan": pd.Series(["a", np.nan, None], dtype=object),
@@ -112,9 +114,11 @@ def test_a_column_goes_through_arrow_and_comes_back_exactly(
 ) -> None:
     frame = pd.DataFrame({name: COLUMNS[name], "second": [1.5, 2.5, 3.5]})
     chosen, found = there_and_back(frame)
-    assert chosen == "pandas"
+    assert chosen == ("pickle5" if name in LOST_BY_OLDER else "pandas")
     assert_same_frame(frame, found)
     assert_writable(found)
+    if chosen == "pickle5":
+        return
     table = ipc.open_file(pa.py_buffer(bytes(dump(frame).data))).read_all()
     assert table.column_names == [name, "second"]
     assert table.column("second").to_pylist() == [1.5, 2.5, 3.5]
@@ -130,7 +134,7 @@ def test_a_column_without_rows_and_a_large_one_come_back_exactly(
     # Beyond 1 MiB columns stand on the mapping itself.
     large = pd.concat([frame] * 15_000, ignore_index=True)
     chosen, found = there_and_back(large)
-    assert chosen == "pandas"
+    assert chosen == ("pickle5" if name in LOST_BY_OLDER else "pandas")
     assert_same_frame(large, found)
     assert_writable(found)
 
@@ -438,17 +442,21 @@ def test_polars_frames_come_back_exactly(there_and_back: Any) -> None:
         pl.DataFrame(),
     ):
         chosen, found = there_and_back(value)
-        assert chosen == "polars"
+        if hasattr(pl, "Int128"):  # older ones export an Enum as a Categorical
+            assert chosen == "polars"
         assert found.schema == value.schema
         assert found.equals(value, null_equal=True)
     for name in frame.columns:
         chosen, found = there_and_back(frame[name])
-        assert (chosen, found.name, found.dtype) == ("polars-series", name, frame[name].dtype)
+        assert (chosen == "polars-series") or not hasattr(pl, "Int128")
+        assert (found.name, found.dtype) == (name, frame[name].dtype)
         assert found.equals(frame[name], null_equal=True)
 
 
 def test_a_polars_type_that_arrow_lacks_is_pickled(there_and_back: Any) -> None:
     pl = pytest.importorskip("polars")
+    if not hasattr(pl, "Int128"):
+        pytest.skip("this polars has no such type")
     frame = pl.DataFrame({"a": pl.Series([2**100, None], dtype=pl.Int128)})
     chosen, found = there_and_back(frame)
     assert chosen == "pickle5"
