@@ -41,6 +41,10 @@ format: $(VENVS)/core/.ready ## Rewrite the code as the style asks
 	$(CORE)/ruff check --fix-only --quiet .
 	$(CORE)/ruff format .
 
+.PHONY: bench
+bench: $(VENVS)/bench/.ready $(VENVS)/prefect/.ready ## Measure beside peers; BENCH="hit keys" runs some
+	@$(VENVS)/bench/bin/python benchmarks/run.py $(BENCH)
+
 .PHONY: docs
 docs: $(VENVS)/core/.ready ## Build the documentation into site/
 	@$(CORE)/nox --session docs
@@ -53,6 +57,7 @@ lock: $(UV) ## Choose new versions for requirements/
 	$(call compile,core) --extra all --group test --group data --group types --group server-test --group lint --group docs
 	$(call compile,prefect) --extra prefect $(HOSTED)
 	$(call compile,airflow) --extra airflow $(HOSTED)
+	$(call resolve,benchmarks/requirements.txt) benchmarks/requirements.in
 
 .PHONY: clean
 clean: ## Remove the environments and everything that tools made
@@ -60,7 +65,8 @@ clean: ## Remove the environments and everything that tools made
 
 # What each host's environment gets beside the host.
 HOSTED := --extra postgres --extra server --extra tables --group test --group data --group types
-compile = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --output-file requirements/$(1).txt pyproject.toml
+resolve = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --output-file $(1) pyproject.toml
+compile = $(call resolve,requirements/$(1).txt)
 
 $(UV):
 	@test -n "$(PYTHON)" || { echo "flowblob needs Python 3.11 or newer: none was found on PATH" >&2; exit 1; }
@@ -69,8 +75,15 @@ $(UV):
 	@touch $@
 
 # An environment is exactly its requirements file plus this project, editable.
+define environment
+@test -x $(@D)/bin/python || $(UV) venv --quiet --python $(VENVS)/bootstrap/bin/python $(@D)
+$(UV) pip sync --quiet --python $(@D)/bin/python $<
+$(UV) pip install --quiet --no-deps --python $(@D)/bin/python --editable .
+@touch $@
+endef
+
 $(VENVS)/%/.ready: requirements/%.txt pyproject.toml | $(UV)
-	@test -x $(VENVS)/$*/bin/python || $(UV) venv --quiet --python $(VENVS)/bootstrap/bin/python $(VENVS)/$*
-	$(UV) pip sync --quiet --python $(VENVS)/$*/bin/python requirements/$*.txt
-	$(UV) pip install --quiet --no-deps --python $(VENVS)/$*/bin/python --editable .
-	@touch $@
+	$(environment)
+
+$(VENVS)/bench/.ready: benchmarks/requirements.txt pyproject.toml | $(UV)
+	$(environment)
