@@ -179,9 +179,6 @@ class FlowblobPolicy(CachePolicy):
 
     def _call(self, function: Callable[..., Any]) -> CachedCall:
         name, version, code, ignore, salt, packages = self._recipe()
-        known = inspect.signature(function).parameters
-        takes_any = any(found.kind is found.VAR_KEYWORD for found in known.values())
-        ignore = tuple(found for found in ignore if takes_any or found in known)
         return _call(
             function, name, version, code, ignore=ignore, salt=salt, packages=tuple(packages)
         )
@@ -210,11 +207,13 @@ def _call(
     packages: tuple[str, ...],
 ) -> CachedCall:
     """Return what `cached` would make of a function; remembered because its code is walked."""
+    known = inspect.signature(function).parameters
+    takes_any = any(found.kind is found.VAR_KEYWORD for found in known.values())
     recipe = {
         "name": name or None,
         "version": version,
         "code": code,
-        "ignore": ignore,
+        "ignore": tuple(found for found in ignore if takes_any or found in known),
         "salt": salt,
         "packages": packages,
     }

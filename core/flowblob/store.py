@@ -89,7 +89,7 @@ class Store(Labels, Links):
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
-        self._open(config.find(url))
+        self._open(_meant() if url is None else config.find(url))
 
     @classmethod
     def from_settings(cls, settings: config.Settings) -> Store:
@@ -528,14 +528,31 @@ def default_store() -> Store:
     Raises:
         InvalidInputError: The configuration names no usable store.
     """
+    if (chosen := _chosen()) is not None:
+        return chosen
+    host = _is_hosted()
+    return _opened(host, "" if host else os.getcwd(), *map(os.environ.get, _DECISIVE))
+
+
+def _chosen() -> Store | None:
+    """Return the store that the code or the host around this call has chosen."""
     if (chosen := _active.get()) is not None:
         return chosen
     for ask in runs.ask_hosts("stores"):
         if (own := ask()) is not None:
             return cast("Store", own)
+    return None
+
+
+def _is_hosted() -> bool:
     run = runs.current()
-    host = run is not None and run.system != "python"
-    return _opened(host, "" if host else os.getcwd(), *map(os.environ.get, _DECISIVE))
+    return run is not None and run.system != "python"
+
+
+def _meant() -> config.Settings:
+    """Return the settings of the store that `Store()` means: a new object for the default store."""
+    chosen = _chosen()
+    return config.find(host=_is_hosted()) if chosen is None else chosen.settings
 
 
 @contextmanager

@@ -185,6 +185,21 @@ def test_put_and_get_inside_a_task_are_linked(block: FlowblobStorage, store: Sto
     assert store.get("clean@prod") == [1, 2]
 
 
+def test_a_store_without_url_is_that_of_the_block(block: FlowblobStorage, store: Store) -> None:
+    @task
+    def write() -> None:
+        Store().put("a", 1)
+        flowblob.default_store().put("b", 2)
+
+    @flow(name="daily", result_storage=block)
+    def daily():
+        write()
+        Store().put("c", 3)
+
+    daily()
+    assert [store.producer(key).task for key in "abc"] == ["write", "write", ""]
+
+
 def test_the_block_has_async_verbs(block: FlowblobStorage, store: Store) -> None:
     @flow(name="daily")
     async def daily():
