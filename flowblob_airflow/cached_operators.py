@@ -188,8 +188,8 @@ class CachedTask:
         wish = wish_of(context, cache.task)
         if wish.bypass:
             return None
-        if getattr(self, "start_from_trigger", False):
-            refusals.refuse(refusals.of_task(self), context)
+        if problem := refusals.of_task(self):
+            refusals.refuse(problem, context)
         store = store_if_available(cache.options.on_error, cache.conn_id)
         if store is None:
             return None

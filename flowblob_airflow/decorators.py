@@ -130,7 +130,7 @@ def adopt(task: Any) -> None:
     function = task.python_callable
     if not is_cached(function):
         return
-    if problem := refusals.of_task(task):
+    if problem := refusals.of_python_task(type(task)) or refusals.of_task(task):
         # A listener cannot fail a task, so the task's own execution does.
         task.execute = functools.partial(refusals.refuse, problem)
         return

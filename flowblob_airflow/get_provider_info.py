@@ -94,6 +94,16 @@ def _config() -> dict[str, Any]:
                 "example": "65536",
                 "default": "1024",
             },
+            "cache_tasks": {
+                "description": (
+                    "Tasks of DAGs that one cannot edit whose outputs are cached: patterns over "
+                    "dag.task, separated by commas."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "etl.load_*, reports.*",
+                "default": "",
+            },
             "wait_seconds": {
                 "description": (
                     "How long a task waits in its worker slot for another one that computes the "

@@ -9,9 +9,11 @@ import sys
 from typing import Any
 
 from airflow.listeners import hookimpl
+from airflow.sdk.configuration import conf
 
 from flowblob.journal import best_effort
 from flowblob_airflow import runs
+from flowblob_airflow.stores import SECTION
 
 
 @hookimpl
@@ -21,11 +23,7 @@ def on_task_instance_running(task_instance: Any) -> None:
         return
     with best_effort("Linking to the Airflow task"):
         runs.capture(task_instance)
-    task = getattr(task_instance, "task", None)
-    if getattr(task, "python_callable", None) is not None and "flowblob.cached" in sys.modules:
-        from flowblob_airflow.decorators import adopt
-
-        adopt(task)
+    _adopt(task_instance.task)
 
 
 @hookimpl
@@ -52,6 +50,23 @@ def before_stopping() -> None:
     if (stores := sys.modules.get("flowblob_airflow.stores")) is not None:
         with best_effort("Writing what the task has read"):
             stores.flush_all()
+
+
+def _adopt(task: Any) -> None:
+    """Put the cache in front of a task that is to be cached."""
+    if (cached := sys.modules.get("flowblob.cached")) is not None and cached.is_cached(
+        getattr(task, "python_callable", None)
+    ):
+        from flowblob_airflow.decorators import adopt
+
+        adopt(task)
+    elif getattr(task, "flowblob_cache", None) is None and conf.get(
+        SECTION, "cache_tasks", fallback=""
+    ):
+        from flowblob_airflow import unedited
+
+        if unedited.is_meant(task):
+            unedited.put_cache_in_front(task)
 
 
 def _end(task_instance: Any) -> None:

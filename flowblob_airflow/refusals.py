@@ -29,22 +29,29 @@ def of_class(operator: Any) -> str:
     return ""
 
 
-def of_task(task: Any) -> str:
-    """Return why a task with a cached function cannot be cached, empty if it can."""
-    if problem := of_class(type(task)):
-        return problem
-    if getattr(task, "start_from_trigger", False):
-        return f"{task.task_id} starts in the triggerer and never asks the cache"
+def of_python_task(operator: Any) -> str:
+    """Return why this operator cannot run a cached function, empty if it can."""
     from airflow.providers.standard.operators.python import (
         PythonOperator,
         _BasePythonVirtualenvOperator,
     )
 
-    if not isinstance(task, PythonOperator) or isinstance(task, _BasePythonVirtualenvOperator):
-        return (
-            f"{type(task).__name__} runs the source of its function in another environment, "
-            "without its decorators. Use cached_operator, or put @cached under @task"
-        )
+    if problem := of_class(operator):
+        return problem
+    if issubclass(operator, PythonOperator) and not issubclass(
+        operator, _BasePythonVirtualenvOperator
+    ):
+        return ""
+    return (
+        f"{operator.__name__} runs the source of its function in another environment, "
+        "without its decorators. Use cached_operator, or put @cached under @task"
+    )
+
+
+def of_task(task: Any) -> str:
+    """Return why this very task cannot be cached although its class can, empty if it can."""
+    if getattr(task, "start_from_trigger", False):
+        return f"{task.task_id} starts in the triggerer and never asks the cache"
     return ""
 
 

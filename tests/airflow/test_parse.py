@@ -93,3 +93,39 @@ def test_the_example_parses_and_touches_no_store(tmp_path, store_folder, monkeyp
     monkeypatch.syspath_prepend(str(folder))
     assert list(parse(folder)) == ["digits_dag"]
     assert not store_folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["branch", "short_circuit", "sensor", "virtualenv"])
+def test_a_task_that_cannot_be_cached_is_an_import_error(tmp_path, store_folder, kind):
+    (tmp_path / "refused.py").write_text(
+        textwrap.dedent(f"""
+        from airflow.sdk import DAG, task
+        from flowblob_airflow import cached
+
+        with DAG("refused", schedule=None):
+            @task.{kind}
+            @cached
+            def decide():
+                return ["a"]
+
+            decide()
+        """)
+    )
+    bag = DagBag(dag_folder=str(tmp_path), bundle_name="test")
+    assert bag.dags == {}
+    (told,) = bag.import_errors.values()
+    assert "decide: " in told
+    assert "Cache the task" in told or "another environment" in told
+
+
+def test_other_tasks_are_no_business_of_the_policy(tmp_path, store_folder):
+    (tmp_path / "plain.py").write_text(
+        textwrap.dedent("""
+        from airflow.sdk import DAG, task
+        import flowblob_airflow.decorators
+
+        with DAG("plain", schedule=None):
+            task.branch(lambda: ["a"], task_id="decide")()
+        """)
+    )
+    assert list(parse(tmp_path)) == ["plain"]
