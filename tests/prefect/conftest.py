@@ -79,20 +79,24 @@ def block(url: str) -> FlowblobStorage:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[..., str]:
+def child_environment() -> dict[str, str]:
+    """What a process of its own needs to meet this session's server and `tally`."""
+    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+
+
+@pytest.fixture
+def script(tmp_path: Path, child_environment: dict[str, str]) -> Callable[..., str]:
     """Run Python code in a process of its own, against the same server; returns what it prints."""
 
     def run(code: str, *arguments: str) -> str:
         file = tmp_path / f"script_{uuid.uuid4().hex[:8]}.py"
         file.write_text(code)
-        env = {
-            **os.environ,
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PREFECT_LOGGING_LEVEL": "ERROR",
-            "PYTHONPATH": os.pathsep.join(
-                [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-            ),
-        }
+        env = {**os.environ, **child_environment}
         done = subprocess.run(
             [sys.executable, str(file), *arguments],
             env=env, capture_output=True, text=True, timeout=150, check=False,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -299,3 +303,52 @@ def test_process_pools_share_the_cache_and_keep_the_block(
     ]
     assert sorted(computed()) == ["3", "4"]
     assert store.producer("daily/score").flow == "daily"
+
+
+WAITER = """
+import sys
+from pathlib import Path
+from prefect import flow, task
+from flowblob_prefect import FLOWBLOB
+from tally import compute
+
+@task(cache_policy=FLOWBLOB)
+def slow(x):
+    compute(x)
+    for line in sys.stdin:  # until the test says go on
+        break
+    return x
+
+@flow(name="daily", result_storage=sys.argv[1])
+def daily():
+    print(slow(3, return_state=True).name, flush=True)
+
+daily()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_compute_once(
+    block: FlowblobStorage, child_environment: dict[str, str], tmp_path: Path, tally_file: Path
+) -> None:
+    slug = f"flowblob-storage/{block._block_document_name}"
+    (tmp_path / "waiter.py").write_text(WAITER)
+    processes = []
+    for _ in range(2):
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, str(tmp_path / "waiter.py"), slug],
+                env={**os.environ, **child_environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        while not tally_file.exists():  # the first one computes before the second begins
+            assert processes[0].poll() is None
+    told = []
+    for process in processes:
+        out, _ = process.communicate("go on\n", timeout=150)
+        told.append(out.strip())
+    assert told == ["Completed", "Cached"]
+    assert computed() == ["3"]
