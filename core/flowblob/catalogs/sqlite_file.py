@@ -58,7 +58,9 @@ def connect(path: Path, wait: float, durable: bool) -> Reader:
     try:
         return _connect(str(path), wait=wait, durable=durable)
     except sqlite3.OperationalError as error:
-        if _name_of(error) != "SQLITE_CANTOPEN" or not _is_settled(path):
+        # Which of the two it is depends on whether the file itself may be written.
+        names = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+        if _name_of(error) not in names or not _is_settled(path):
             raise
         # A folder that cannot be written, after a clean close: SQLite may not make the side files
         # of WAL there, and need not, as long as it looks at each state of the file only once.
