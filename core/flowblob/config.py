@@ -236,7 +236,8 @@ def _is_trusted(path: Path) -> bool:
 def _user_layer(env: Mapping[str, str]) -> _Layer:
     try:
         file = _home(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
-        return _file_layer(file) if file.is_file() else _Layer(str(file), {})
+        # Not file.is_file(), which raises where a service account inherited root's HOME.
+        return _file_layer(file) if os.path.isfile(file) else _Layer(str(file), {})
     except InvalidInputError:
         if env.get("HOME"):
             raise
