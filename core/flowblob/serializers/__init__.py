@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import sys
 from typing import Any
 
 from flowblob.abc import Serializer
@@ -54,6 +55,7 @@ _BUILTIN = {
     "polars-series": "tables:PolarsSeriesSerializer",
     "pandas": "frames:PandasSerializer",
     "pandas-series": "frames:PandasSeriesSerializer",
+    "safetensors": "tensors:SafetensorsSerializer",
     "file": "trees:FileSerializer",
     "tree": "trees:TreeSerializer",
     "pickle5": "pickles:PickleSerializer",
@@ -73,6 +75,7 @@ _LIBRARIES = {
     "pandas": ("pandas", "pandas-series"),
     "polars": ("polars", "polars-series"),
     "pyarrow": ("arrow", "arrow-batch", "arrow-array"),
+    "torch": ("safetensors",),
     "flowblob": ("file", "tree"),
 }
 
@@ -103,6 +106,8 @@ def for_value(value: Any) -> Serializer:
 
         if found := verdict(value):
             return _exact(found).chosen(value)
+    if library in ("builtins", "collections") and "torch" in sys.modules:
+        candidates = ("safetensors",)
     for candidate in candidates:
         exact = _exact(candidate)
         if exact.accepts(value):

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flowblob.abc import Reader, Serializer, Writer
 from flowblob.errors import FlowblobError, SerializationError
 from flowblob.files import Dir, File
-from flowblob.serializers import checkouts, definitions, trees
+from flowblob.serializers import checkouts, definitions, tensors, trees
 from flowblob.serializers.previews import describe
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def _pickler_class() -> Callable[..., cloudpickle.Pickler]:
             self.dispatch_table = {
                 **copyreg.dispatch_table,
                 **_numpy_texts(),
+                **tensors.storage_reducers(),
                 **cloudpickle.Pickler._dispatch_table,
                 memoryview: _reduce_memoryview,
                 File: lambda value: _reduce_file(value, writer),

@@ -165,6 +165,13 @@ def _short(value: Any, depth: int) -> Any:
         return {_clip(str(_short(name, 0))): _short(item, depth - 1) for name, item in first}
     if isinstance(value, list | tuple | set | frozenset) and depth:
         return [_short(item, depth - 1) for item in itertools.islice(value, _ITEMS)]
+    if str(kind.__module__).partition(".")[0] in _LIBRARIES and hasattr(value, "shape"):
+        words = [
+            _type_name(value),
+            " x ".join(str(length) for length in value.shape),
+            str(getattr(value, "dtype", "")),
+        ]
+        return _clip(" ".join(filter(None, words)))
     if hasattr(value, "__len__"):
         return f"{_type_name(value)} of {len(value)}"
     return _type_name(value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, ClassVar
 
 from flowblob.abc import Reader, Writer
-from flowblob.errors import SerializationError
+from flowblob.errors import MissingDependencyError, SerializationError
 from flowblob.serializers import ipc
 from flowblob.serializers.plain import ExactSerializer
 
@@ -120,11 +121,13 @@ class PolarsSerializer(_TableSerializer):
 
     def load(self, reader: Reader) -> Any:
         polars = ipc.require("polars")
+        with contextlib.suppress(MissingDependencyError, SerializationError):
+            return _from_arrow(ipc.read_table(reader))
+        # A polars without pyarrow wrote a type that pyarrow lacks, or pyarrow is not here.
         try:
-            import pyarrow  # noqa: F401 - whether it is installed
-        except ImportError:
             return polars.read_ipc(bytes(reader.view()))
-        return _from_arrow(ipc.read_table(reader))
+        except Exception as error:
+            raise SerializationError(f"The stored table cannot be read: {error}") from error
 
     def _frame(self, value: Any) -> Any:
         return value

@@ -42,6 +42,10 @@ def test_arrays_and_tables_show_shape_and_types() -> None:
         "items": [0.0, 1.0, 2.0],
     }
     assert describe(numpy.float64(0.5))["value"] == 0.5
+    assert describe([numpy.ones((2, 3)), numpy.array(1)])["items"] == [
+        "numpy.ndarray 2 x 3 float64",
+        "numpy.ndarray int64",
+    ]
     assert describe(numpy.empty((0, 3)))["shape"] == [0, 3]
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]})
     assert describe(frame) == {

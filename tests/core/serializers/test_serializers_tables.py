@@ -4,6 +4,8 @@ import datetime
 import decimal
 import io
 import string
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -462,6 +464,42 @@ def test_a_polars_type_that_arrow_lacks_is_pickled(there_and_back: Any) -> None:
     assert chosen == "pickle5"
     assert found.schema == frame.schema
     assert found.equals(frame)
+
+
+def test_without_pyarrow_polars_writes_and_reads_by_itself_and_pandas_is_pickled(
+    tmp_path: Any, reader: Any
+) -> None:
+    pl = pytest.importorskip("polars")
+    script = """
+import sys
+sys.modules["pyarrow"] = None
+import pandas, polars
+from flowblob import serializers
+class Out:
+    def __init__(self): self.data = bytearray()
+    def write(self, data): self.data += data; return len(data)
+class In:
+    def __init__(self, data): self.data = data
+    def view(self): return memoryview(bytearray(self.data))
+def there_and_back(value):
+    chosen, out = serializers.for_value(value), Out()
+    chosen.dump(value, out)
+    return chosen.id, chosen.load(In(out.data)), out.data
+frame = polars.DataFrame({"a": [1, None], "s": ["x", "y"], "": [True, False]})
+id_, found, data = there_and_back(frame)
+assert (id_, found.schema) == ("polars", frame.schema) and found.equals(frame)
+id_, found, _ = there_and_back(frame[""])
+assert (id_, found.name) == ("polars-series", "")
+open(sys.argv[1], "wb").write(data)
+frame = pandas.DataFrame({"a": [1, 2], "s": ["x", None]})
+id_, found, _ = there_and_back(frame)
+assert id_ == "pickle5"
+pandas.testing.assert_frame_equal(frame, found)
+"""
+    payload = tmp_path / "payload"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, payload], check=True)
+    found = serializers.by_id("polars").load(reader(payload.read_bytes()))
+    assert found.equals(pl.DataFrame({"a": [1, None], "s": ["x", "y"], "": [True, False]}))
 
 
 def test_a_slice_of_long_text_does_not_carry_the_rest(dump: Any) -> None:
