@@ -318,6 +318,35 @@ def test_all_kinds_of_arrow_text_ignore_chunks(kind: str) -> None:
     assert value_digest(pa.chunked_array([whole])) == value_digest(chunked)
 
 
+def test_fixed_size_lists_and_extensions_of_arrow_ignore_chunks() -> None:
+    pairs = pa.array([[1, 2], None, [3, None]], pa.list_(pa.int64(), 2))
+    halves = pa.chunked_array([pairs[:1], pairs[1:]])
+    assert value_digest(pa.chunked_array([pairs])) == value_digest(halves)
+    boxes = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"x" * 16, None], pa.binary(16)))
+    halves = pa.chunked_array([boxes[:1], boxes[1:]])
+    assert value_digest(pa.chunked_array([boxes])) == value_digest(halves)
+    assert value_digest(boxes) != value_digest(boxes.storage)
+
+
+def test_categories_of_polars_count() -> None:
+    def column(categories: list[str]) -> Any:
+        return pl.Series("a", ["x", "y"], dtype=pl.Enum(categories))
+
+    assert value_digest(column(["x", "y"])) == value_digest(column(["x", "y"]))
+    assert value_digest(column(["x", "y"])) != value_digest(column(["y", "x"]))
+
+
+def test_what_a_frame_of_another_package_carries_counts() -> None:
+    class Mapped(pd.DataFrame):  # type: ignore[misc,name-defined]
+        _metadata = ("crs",)
+        crs = ""
+
+    one, other = Mapped({"a": [1]}), Mapped({"a": [1]})
+    assert value_digest(one) == value_digest(other) != value_digest(pd.DataFrame({"a": [1]}))
+    other.crs = "epsg:4326"
+    assert value_digest(one) != value_digest(other)
+
+
 def test_the_dictionary_of_an_arrow_column_does_not_count() -> None:
     one = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(["a", "b"]))
     other = pa.DictionaryArray.from_arrays(pa.array([1, 0, 1]), pa.array(["b", "a", "c"]))

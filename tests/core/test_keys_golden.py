@@ -152,7 +152,7 @@ VALUE_DIGESTS: dict[str, str] = {
     "slice": "b3:3890035d5213142e4b417072ac1974f49d3b3b4c04290b34f4c327ab00eaa194",
     "ellipsis": "b3:b9aa845a9757a6a0aaf9d5e4b1a688ac5ce7c7bf1db9f110b217924466d46282",
     "datetime": "b3:d75e41d58741f85cc3378589db8ca8467f9b7a5a4003ffcafd548e3664822f51",
-    "zoned": "b3:efc5212ad0c2236ebb60be40659988d5ad6441f523b10daf784b55a7d90c6b61",
+    "zoned": "b3:9bfac5aa974891124062824bb90687b0d71cd9eaac22036d2a38cc60a73cb255",
     "date": "b3:89c8cfb6c168b893fbcfd821c6a5e9467620c9f115a38c8b3f759a4ac63f264d",
     "time": "b3:1e879ce9697a23bd2a7b3831ab664af5f645948abd6ae9e7c8f276f3fcf0abb8",
     "timedelta": "b3:63f0716da48d46e16e26a567dd9917f890a5a10f1d73e3aaeaae33725d34b251",
@@ -178,12 +178,12 @@ VALUE_DIGESTS: dict[str, str] = {
     "error": "b3:ff793bfdba8b417cbc579736f09a1a757072dce0f50abc220bc59af51da250cc",
     "enum": "b3c:2092a8dbb890e14cf00130426f9c0c238d6a8f3b19409d6098d4dbca87b04207",
     "named tuple": "b3c:a33d86b65f9784ee85340925f786a6ea15e179948955116d157d7ccc5b56ef04",
-    "dataclass": "b3c:06fb020cd35617615b4f3a65704e2ddf5d330b2506e1c1a64f3dfacb65c839b2",
-    "instance": "b3c:38d76ad35cfdd73ecb1c9b73206bb6282f4203d5f7766b73f0a41ad594b0bc72",
-    "own class": "b3c:b87788f0dd95ae3939e1e20081986e6fb7a7107573adee8fdba0cf7ef878d329",
+    "dataclass": "b3c:7a8a2d45514b47991928809098c74713114e67d457c4c3305b93e0427292cdc7",
+    "instance": "b3c:361b62850fdbeccba8c2099946fd3e9da91512ba5d18e387a379d4580b8fc0c0",
+    "own class": "b3c:aadbaaa933e4dd71b6a996238d9284441124c32b1ce62d775eeeb32a042c89bc",
     "own function": "b3c:0755211710b3748296e8569cad8427d1aee75a5fa90fcbcccf61518f7b4267f4",
-    "own method": "b3c:46843310b5424a221a8e3d8da0317d529c3f30ba9ea3bf05712cae895538c1c2",
-    "instances and sets": "b3c:7b9a0b7a7ff7f8cf6ae46a4d92dd5d9ca2e445bce1ff4d529203e914231a9403",
+    "own method": "b3c:20a1486da981726c01efa0226392620ec4566eb76af8a98a0023fb2778828b3e",
+    "instances and sets": "b3c:071a2612098b823c2fd7b9c33715e3eba589d628fd79afa6742ff78bb58f7da9",
 }
 
 CODE_DIGESTS: dict[str, str] = {
@@ -192,9 +192,9 @@ CODE_DIGESTS: dict[str, str] = {
     "triple": "b3:f587f02e2ea49c18e977caf046250895a6d784981778dd42f898f93779eb8f29",
     "even": "b3:9fab5710fd53ea2e9021fa84207b8718c0d4d5bdfc9dd7ac2fa8345291ef0d4c",
     "odd": "b3:a65980b7051f18725712c3dd5495c901623e800f2c522abea18ad06b6ac1e5b8",
-    "everything": "b3:24555db4a6881e16b51e476893eb37abc6f140e073610db40a7a308faf1dbfe9",
+    "everything": "b3:931c38564b8ed68a065d3f49c9b1720b7364670af9f70eff77c49ea18edd2b77",
     "fetch": "b3:cce0e2a0019eec40d9ef2ea9efe3d5502ac8c2ed1ec5b15747029bbd8be02369",
-    "Config": "b3:6c30e5da0c3cdc5c9d0d3e692009826bee267957dafb489304ffaafb155059d3",
+    "Config": "b3:0b7b5c2ee50eb163fb20e2cf5272e968b40b25b0aa4ce0992b1724f6764d1b28",
     "Color": "b3:e907ab26ff7150941ea717f0d0c576e93ee892edcba3a6bbc424354d6817aa26",
     "Pair": "b3:0c0a4490f0407d1b962dec355fd0f8f02c51fb05861ed721e7b4e801bf404817",
     "Model": "b3:f0c435a7d83c6db1535563655f85d36a3d71fe20d3e7870ded562c9c209edf03",
@@ -204,7 +204,7 @@ CODE_DIGESTS: dict[str, str] = {
 
 KEYS: dict[str, str] = {
     "helper": "fb1:e4be1d199de60f5c37b4f565d969efd91ddc9b920539459a4fdf0e87e223a5e3",
-    "everything": "fb1:123550b27e275bdeef15ce2055c6b66019406776fe4f74f803da49ba185018e5",
+    "everything": "fb1:54f260c0bbfe0718df48e0d5b2ee811190f833a06ce5c595dfd43e2463dd1a92",
     "versioned": "fb1:b198a7262c4e64e5951d30bd02c1a99c6dfcfc91a91798d6caa6d7f2d03fb124",
 }
 

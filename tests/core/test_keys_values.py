@@ -288,6 +288,29 @@ def test_a_digest_names_its_algorithm() -> None:
     assert re.fullmatch("b3:[0-9a-f]{64}", value_digest([1]))
 
 
+def test_a_zone_with_an_offset_of_its_own_counts_by_it() -> None:
+    class Zone(dt.tzinfo):
+        zone = "Europe/Berlin"
+
+        def __init__(self, hours: int = 0) -> None:
+            self.hours = hours
+
+        def utcoffset(self, _: object) -> dt.timedelta:
+            return dt.timedelta(hours=self.hours)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Zone, (self.hours,))
+
+    one = dt.datetime(2020, 1, 1, tzinfo=Zone(1))
+    assert value_digest(one) == value_digest(dt.datetime(2020, 1, 1, tzinfo=Zone(1)))
+    assert value_digest(one) != value_digest(dt.datetime(2020, 1, 1, tzinfo=Zone(2)))
+
+
+def test_a_strided_memoryview_equals_its_copy() -> None:
+    view = memoryview(b"abcdef")[::2]
+    assert value_digest(view) == value_digest(memoryview(b"ace"))
+
+
 def test_a_shared_object_equals_a_copy_of_it() -> None:
     inner = {"a": [1]}
     assert value_digest([inner, inner]) == value_digest([inner, copy.deepcopy(inner)])

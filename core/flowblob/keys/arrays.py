@@ -56,7 +56,10 @@ def _dtype(dtype: Any) -> Any:
         return ("sub", _dtype(dtype.subdtype[0]), dtype.subdtype[1])
     if dtype.kind == "T":
         return ("text", getattr(dtype, "na_object", None), hasattr(dtype, "na_object"))
-    return (dtype.str, _metadata(dtype)) if dtype.metadata else dtype.str
+    if dtype.metadata:
+        return (dtype.str, _metadata(dtype))
+    # Types that other packages add, such as the kinds of float8, share one anonymous text.
+    return (dtype.str, dtype.name) if dtype.isbuiltin == 2 else dtype.str
 
 
 def _metadata(dtype: Any) -> object:

@@ -11,6 +11,7 @@ from flowblob.keys.canonical import Hashing, hash_parts, new_hash
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
 
+_VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _ROWS = 1 << 20  # rows made canonical at once
 
 
@@ -112,23 +113,33 @@ def _body(chunks: list[Any], kind: Any, *, has_nulls: bool) -> list[str]:
         return ["null"]
     if types.is_dictionary(kind):
         decoded = [part.dictionary_decode() for part in _slices(chunks)]
-        return ["dictionary", _column(decoded, kind.value_type, sum(map(len, decoded)))]
+        return ["dictionary", _column(decoded, kind.value_type, _total(decoded))]
     if isinstance(kind, arrow.BaseExtensionType):
         storage = [chunk.storage for chunk in chunks]
-        return ["extension", _column(storage, kind.storage_type, sum(map(len, storage)))]
+        written = getattr(kind, "__arrow_ext_serialize__", bytes)()
+        body = _column(storage, kind.storage_type, _total(storage))
+        return ["extension", kind.extension_name, written.hex(), body]
+    if (plain := _VIEWS.get(str(kind))) is not None:
+        cast = [part.cast(getattr(arrow, plain)()) for part in _slices(chunks)]
+        return ["view", _column(cast, getattr(arrow, plain)(), _total(cast))]
     if types.is_struct(kind):
         return ["struct", *_fields(chunks, kind)]
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return ["list", *_lists(chunks, kind)]
     if types.is_boolean(kind):
         return ["bool", _hashed(_bits(part.fill_null(False)) for part in _slices(chunks))]
-    if types.is_string(kind) or types.is_large_string(kind):
-        return ["text", *_texts(chunks, has_nulls=has_nulls)]
-    if types.is_binary(kind) or types.is_large_binary(kind):
-        return ["binary", *_texts(chunks, has_nulls=has_nulls)]
+    if (tag := _text_tag(types, kind)) is not None:
+        return [tag, *_texts(chunks, has_nulls=has_nulls, is_large=tag.startswith("large"))]
     if types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind):
         return ["fixed", _fixed_body(chunks, kind, has_nulls=has_nulls)]
     return ["objects", *_objects(chunks)]
+
+
+def _text_tag(types: Any, kind: Any) -> str | None:
+    for tag in ("string", "large_string", "binary", "large_binary"):
+        if getattr(types, f"is_{tag}")(kind):
+            return tag
+    return None
 
 
 def _hashed(parts: Iterator[Any]) -> str:
@@ -139,24 +150,13 @@ def _hashed(parts: Iterator[Any]) -> str:
 
 
 def _fixed_body(chunks: list[Any], kind: Any, *, has_nulls: bool) -> str:
-    arrow: Any = sys.modules["pyarrow"]
     width = kind.bit_width // 8
-    zero = arrow.array([bytes(width)], arrow.binary(width)) if has_nulls else None
-    sink = new_hash()
-    for part in _slices(chunks):
-        if zero is not None and part.null_count:
-            sink.update(_without_nulls(part, width))
-        else:
-            sink.update(_fixed(part, width))
-    return str(sink.hexdigest())
-
-
-def _without_nulls(part: Any, width: int) -> memoryview:
     # Only the valid elements: the validity, hashed before, says where they stand.
-    return _fixed(part.drop_null(), width)
+    parts = (part.drop_null() if has_nulls else part for part in _slices(chunks))
+    return _hashed(_fixed(part, width) for part in parts)
 
 
-def _texts(chunks: list[Any], *, has_nulls: bool) -> list[str]:
+def _texts(chunks: list[Any], *, has_nulls: bool, is_large: bool) -> list[str]:
     arrow: Any = sys.modules["pyarrow"]
     from pyarrow import compute
 
@@ -169,14 +169,9 @@ def _texts(chunks: list[Any], *, has_nulls: bool) -> list[str]:
         _, offsets, data = part.buffers()
         if data is None:
             continue
-        wide = 8 if arrow.types.is_large_string(part.type) or _is_large(part) else 4
-        ends = memoryview(offsets).cast("B").cast("q" if wide == 8 else "i")
+        ends = memoryview(offsets).cast("B").cast("q" if is_large else "i")
         body.update(memoryview(data)[ends[part.offset] : ends[part.offset + len(part)]])
     return [str(lengths.hexdigest()), str(body.hexdigest())]
-
-
-def _is_large(part: Any) -> bool:
-    return bool(sys.modules["pyarrow"].types.is_large_binary(part.type))
 
 
 def _fields(chunks: list[Any], kind: Any) -> list[str]:

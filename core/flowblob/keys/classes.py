@@ -38,7 +38,7 @@ def describe(walk: Walk, cls: type) -> list[str]:
     is_exact = bool(found) and all(item.is_exact for item in found)
     if not found and not _is_generated(cls):
         walk.warn(f"The class {name} has no source here and counts by its attributes")
-    parts = ["class", *texts, *_bases(walk, cls)]
+    parts = ["class", *texts, *_bases(walk, cls), *_declared(cls)]
     walk.items.append(_item(name, parts))
     attributes = vars(cls)
     walk.guards.size(attributes)
@@ -68,6 +68,14 @@ def _without(reads: Reads) -> Reads:
 def _bases(walk: Walk, cls: type) -> list[str]:
     kinds = [*cls.__bases__, *([type(cls)] if type(cls) is not type else [])]
     return [walk.refer(base, base.__name__) for base in kinds if base is not object]
+
+
+def _declared(cls: type) -> list[str]:
+    """The fields that the class has while it runs; its file may have been edited since."""
+    for name in ("__dataclass_fields__", "__pydantic_fields__"):
+        if isinstance(fields := vars(cls).get(name), dict):
+            return ["fields", *fields]
+    return []
 
 
 def _is_generated(cls: type) -> bool:

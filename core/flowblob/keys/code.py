@@ -12,7 +12,6 @@ import types
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Literal
 
 from flowblob.errors import InvalidInputError
@@ -131,6 +130,8 @@ def package_version(name: str) -> str:
     Raises:
         InvalidInputError: It is not installed.
     """
+    from importlib import metadata  # it loads half of `email`
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError as error:

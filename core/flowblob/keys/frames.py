@@ -30,18 +30,28 @@ def _pandas_rule(kind: type) -> PartsOf | None:
         (pandas.DataFrame, _frame),
         (pandas.Series, _series),
         (pandas.Index, _index),
-        (pandas.api.extensions.ExtensionArray, _extension),
         (pandas.api.extensions.ExtensionDtype, _extension_dtype),
         (pandas.Timestamp, _timestamp),
         (pandas.Timedelta, lambda value, _: ("pandas timedelta", value.asm8)),
         (type(pandas.NaT), lambda *_: ("pandas", "NaT")),
         (type(pandas.NA), lambda *_: ("pandas", "NA")),
     )
+    if issubclass(kind, pandas.api.extensions.ExtensionArray):
+        return _extension if _is_pandas(kind) else None
     return next((rule for base, rule in rules if issubclass(kind, base)), None)
 
 
-def _own(value: Any, plain: Any, hashing: Hashing) -> str:
-    return "" if type(value) is plain else hashing.class_id(type(value))
+def _is_pandas(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "pandas"
+
+
+def _own(value: Any, plain: Any, hashing: Hashing) -> object:
+    kind = type(value)
+    if kind is plain:
+        return ""
+    # What a subclass of a pandas table carries along, such as the geometry of geopandas.
+    noted = [(name, getattr(value, name, None)) for name in getattr(value, "_metadata", ())]
+    return (hashing.class_id(kind), [pair for pair in noted if pair[0] != "_name"])
 
 
 def _frame(value: Any, hashing: Hashing) -> Parts:
@@ -109,9 +119,11 @@ def _column(array: Any) -> Parts:
         return (name, _column(array.left.array), _column(array.right.array), array.closed)
     if isinstance(dtype, pandas.DatetimeTZDtype | pandas.PeriodDtype):
         return (name, len(array), array_body(array.asi8))
-    if (chunks := getattr(array, "_pa_array", None)) is not None:
+    if _is_pandas(type(array)) and (chunks := getattr(array, "_pa_array", None)) is not None:
         # Strings and other Arrow-backed columns; without the hint, the objects say the same.
         return (name, str(getattr(dtype, "na_value", "")), arrow.column(chunks))
+    if not _is_pandas(type(array)):
+        return (name, array)  # another package's: only it knows what is in there
     if (plain := _masked(array, dtype)) is not None:
         return (name, len(array), *plain)
     return (name, str(getattr(dtype, "na_value", "")), list(array))
@@ -153,7 +165,8 @@ def _polars_series(value: Any, hashing: Hashing) -> Parts:
 
 
 def _polars_column(value: Any) -> Parts:
-    name = repr(value.dtype)
+    categories = getattr(value.dtype, "categories", None)
+    name = (repr(value.dtype), None if categories is None else list(categories))
     if value.dtype == sys.modules["polars"].Object:
         return (name, value.to_list())
     if "pyarrow" in sys.modules or _has_arrow():

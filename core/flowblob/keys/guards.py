@@ -8,13 +8,14 @@ hashes again only the objects that can change in place.
 from __future__ import annotations
 
 import datetime as dt
-import decimal
+import enum
 import operator
 import re
 import types
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from flowblob.keys.origin import is_user_class
 
 _is = operator.is_
 _contents = operator.attrgetter("cell_contents")
@@ -30,14 +31,14 @@ _IMMUTABLE = frozenset(
         bytes,
         range,
         type(...),
-        decimal.Decimal,
         dt.date,
         dt.timedelta,
-        uuid.UUID,
         re.Pattern,
         types.BuiltinFunctionType,
     }
 )
+# Without loading their modules.
+_IMMUTABLE_NAMED = frozenset({"decimal.Decimal", "uuid.UUID", "fractions.Fraction"})
 
 
 def is_immutable(value: object) -> bool:
@@ -45,7 +46,11 @@ def is_immutable(value: object) -> bool:
     kind = type(value)
     if kind is tuple or kind is frozenset:
         return all(map(is_immutable, value))  # type: ignore[call-overload]
-    return kind in _IMMUTABLE
+    if kind is dt.datetime:
+        return value.tzinfo is None or type(value.tzinfo) is dt.timezone  # type: ignore[attr-defined]
+    if isinstance(value, enum.Enum):
+        return not is_user_class(kind)
+    return kind in _IMMUTABLE or f"{kind.__module__}.{kind.__qualname__}" in _IMMUTABLE_NAMED
 
 
 class Guards:

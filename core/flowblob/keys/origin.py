@@ -144,16 +144,19 @@ def is_host_function(function: types.FunctionType) -> bool:
 def library_name(value: type | types.FunctionType) -> str:
     """Return the full public name of a library's class or function.
 
-    Private modules in between are dropped: `pathlib._local` of one Python is `pathlib` of another.
+    Private modules of the standard library are dropped: `pathlib._local` of one Python is
+    `pathlib` of another.
     """
     module = getattr(value, "__module__", None) or "builtins"
     if isinstance(value, types.FunctionType):
         module = str(value.__globals__.get("__name__", module))
     head, *rest = module.split(".")
-    public = [head.lstrip("_") or head, *(part for part in rest if not part.startswith("_"))]
+    if head in sys.stdlib_module_names:
+        public = [head.lstrip("_"), *(part for part in rest if not part.startswith("_"))]
+        module = ".".join(public)
     name = (
         value.__code__.co_qualname
         if isinstance(value, types.FunctionType)
         else (value.__qualname__)
     )
-    return f"{'.'.join(public)}.{name}".replace("<locals>.", "")
+    return f"{module}.{name}".replace("<locals>.", "")

@@ -20,8 +20,10 @@ from flowblob.keys.origin import own_functions
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
-# Not where it stands, and not __future__ imports, which exec() passes on from its caller.
-_MEANINGFUL_FLAGS: Final = 0x3FF & ~inspect.CO_NESTED
+# Not where it stands, not what types.coroutine() sets, and not __future__ imports, which exec()
+# passes on from its caller.
+_MEANINGFUL_FLAGS: Final = 0x3FF & ~inspect.CO_NESTED & ~inspect.CO_ITERABLE_COROUTINE
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
 _KEPT_MODULES: Final = 16
 _COMPARED: Final = (
     "co_name",
@@ -53,26 +55,39 @@ class _Module:
     """The functions and classes of one source file."""
 
     def __init__(self, text: str, filename: str) -> None:
-        tree = ast.parse(text, filename)
+        self._tree = ast.parse(text, filename)
         self.codes: dict[str, list[types.CodeType]] = {}
-        self.functions: dict[tuple[int, str], list[Function]] = {}
+        self._functions: dict[tuple[int, str], list[Function]] = {}
+        self._has_lambdas = False
         self.classes: dict[str, list[ast.ClassDef]] = {}
-        compiled = compile(tree, filename, "exec", dont_inherit=True)
+        # From the text: handing the tree back costs more than parsing it twice.
+        compiled = compile(text, filename, "exec", dont_inherit=True)
         for code in codes_in(compiled):
             self.codes.setdefault(code.co_name, []).append(code)
-        self._index(tree, "")
+        self._index(self._tree, "")
+
+    def functions(self, line: int, name: str) -> list[Function]:
+        """Return the functions of this name that begin on a line."""
+        if name == "<lambda>" and not self._has_lambdas:
+            for node in ast.walk(self._tree):
+                if isinstance(node, ast.Lambda):
+                    self._functions.setdefault((node.lineno, name), []).append(node)
+            self._has_lambdas = True
+        return self._functions.get((line, name), [])
 
     def _index(self, node: ast.AST, prefix: str) -> None:
-        inner = prefix
-        if isinstance(node, Function):
-            name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-            self.functions.setdefault((_first_line(node), name), []).append(node)
-            inner = f"{prefix}{name}.<locals>."
-        elif isinstance(node, ast.ClassDef):
-            self.classes.setdefault(prefix + node.name, []).append(node)
-            inner = f"{prefix}{node.name}."
-        for child in ast.iter_child_nodes(node):
-            self._index(child, inner)
+        """Find what is defined by statements; expressions hold nothing but lambdas."""
+        for part in _BLOCKS:
+            for child in getattr(node, part, ()):
+                inner = prefix
+                if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                    spot = (_first_line(child), child.name)
+                    self._functions.setdefault(spot, []).append(child)
+                    inner = f"{prefix}{child.name}.<locals>."
+                elif isinstance(child, ast.ClassDef):
+                    self.classes.setdefault(prefix + child.name, []).append(child)
+                    inner = f"{prefix}{child.name}."
+                self._index(child, inner)
 
 
 def _first_line(node: Any) -> int:
@@ -152,10 +167,10 @@ def _locate(module: _Module, code: types.CodeType) -> Found | None:
     same = [item for item in module.codes.get(code.co_name, ()) if same_code(item, code)]
     same.sort(key=lambda item: _distance(item, code))
     for match in same[:1]:
-        nodes = module.functions.get((match.co_firstlineno, match.co_name), [])
+        nodes = module.functions(match.co_firstlineno, match.co_name)
         if nodes:
             return Found(_at_positions(nodes, match), is_exact=True)
-    nodes = module.functions.get((code.co_firstlineno, code.co_name), [])
+    nodes = module.functions(code.co_firstlineno, code.co_name)
     return Found(_at_positions(nodes, code), is_exact=False) if nodes else None
 
 

@@ -6,21 +6,15 @@ Python versions and, for sets of bits, between processes.
 
 from __future__ import annotations
 
-import array
 import collections
 import datetime as dt
-import decimal
 import enum
-import fractions
 import functools
 import io
-import ipaddress
 import re
-import socket
+import sys
 import types
 import typing
-import uuid
-import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
@@ -34,11 +28,12 @@ def parts_of(kind: type) -> PartsOf | None:
     """Return the rule for a type of the standard library, or None."""
     if issubclass(kind, enum.Enum):
         return _enum
-    if kind in _RULES:
-        return _RULES[kind]
+    found = _RULES.get(kind) or _NAMED.get(f"{kind.__module__}.{kind.__qualname__}")
+    if found is not None:
+        return found
     if issubclass(kind, type):
         return _class
-    if issubclass(kind, _REFUSED):
+    if issubclass(kind, _REFUSED) or _is_socket(kind):
         return _refuse
     if kind.__module__ in ("typing", "types", "typing_extensions"):
         return _typing
@@ -104,10 +99,19 @@ def _typing(value: Any, _: Hashing) -> Parts:
 
 
 def _tzinfo(value: dt.tzinfo, hashing: Hashing) -> Parts:
-    key = getattr(value, "key", None) or getattr(value, "zone", None)  # zoneinfo, pytz
-    if isinstance(key, str):
-        return ("tzinfo", hashing.class_id(type(value)), key)
-    return ("object", hashing.class_id(type(value)), value.__reduce_ex__(4)[1:])
+    # Not by the zone's name alone: those of pytz hold an offset too.
+    return ("tzinfo", hashing.class_id(type(value)), *value.__reduce_ex__(4)[1:])
+
+
+def _zone(value: Any, _: Hashing) -> Parts:
+    if value.key is None:
+        raise unstable(value, "it was read from a file and has no key")
+    return ("zone", value.key)
+
+
+def _is_socket(kind: type) -> bool:
+    module = sys.modules.get("socket")
+    return module is not None and issubclass(kind, module.socket)
 
 
 def _refuse(value: Any, _: Hashing) -> Parts:
@@ -116,12 +120,14 @@ def _refuse(value: Any, _: Hashing) -> Parts:
 
 
 def _memoryview(value: memoryview, _: Hashing) -> Parts:
-    plain = value if value.c_contiguous else memoryview(value.tobytes())
-    body = hash_buffer(plain.cast("B")) if value.nbytes else ""
+    try:
+        body = hash_buffer(value.cast("B")) if value.nbytes else ""
+    except (TypeError, ValueError):  # strided, or of a format that cannot be cast
+        body = hash_buffer(value.tobytes())
     return ("memoryview", value.format, value.shape, body)
 
 
-def _array(value: array.array[Any], _: Hashing) -> Parts:
+def _array(value: Any, _: Hashing) -> Parts:
     return ("array", value.typecode, len(value), hash_buffer(memoryview(value).cast("B")))
 
 
@@ -143,7 +149,6 @@ _REFUSED: tuple[type, ...] = (
     types.AsyncGeneratorType,
     types.FrameType,
     types.TracebackType,
-    socket.socket,
 )
 
 _RULES: dict[type, PartsOf] = {
@@ -153,21 +158,12 @@ _RULES: dict[type, PartsOf] = {
     type(...): lambda *_: ("singleton", "Ellipsis"),
     type(NotImplemented): lambda *_: ("singleton", "NotImplemented"),
     memoryview: _memoryview,
-    array.array: _array,
     dt.datetime: _datetime,
     dt.date: lambda v, _: ("date", v.isoformat()),
     dt.time: lambda v, _: ("time", v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
     dt.timedelta: lambda v, _: ("timedelta", v.days, v.seconds, v.microseconds),
     dt.timezone: lambda v, _: ("timezone", v.utcoffset(None), v.tzname(None)),
-    zoneinfo.ZoneInfo: _tzinfo,
-    decimal.Decimal: lambda v, _: ("decimal", str(v)),
-    fractions.Fraction: lambda v, _: ("fraction", v.numerator, v.denominator),
-    uuid.UUID: lambda v, _: ("uuid", v.hex),
     re.Pattern: lambda v, _: ("pattern", v.pattern, v.flags),
-    ipaddress.IPv4Address: lambda v, _: ("ip", str(v)),
-    ipaddress.IPv6Address: lambda v, _: ("ip", str(v)),
-    ipaddress.IPv4Network: lambda v, _: ("network", str(v)),
-    ipaddress.IPv6Network: lambda v, _: ("network", str(v)),
     collections.OrderedDict: lambda v, _: ("ordered dict", dict(v)),
     collections.defaultdict: lambda v, _: ("default dict", v.default_factory, dict(v)),
     collections.Counter: lambda v, _: ("counter", dict(v)),
@@ -194,4 +190,17 @@ _RULES: dict[type, PartsOf] = {
     functools.partial: _partial,
     io.BytesIO: _text_io,
     io.StringIO: _text_io,
+}
+
+# By name, so that none of these modules is loaded for a value of another type.
+_NAMED: dict[str, PartsOf] = {
+    "array.array": _array,
+    "decimal.Decimal": lambda v, _: ("decimal", str(v)),
+    "fractions.Fraction": lambda v, _: ("fraction", v.numerator, v.denominator),
+    "uuid.UUID": lambda v, _: ("uuid", v.hex),
+    "zoneinfo.ZoneInfo": _zone,
+    "ipaddress.IPv4Address": lambda v, _: ("ip", str(v)),
+    "ipaddress.IPv6Address": lambda v, _: ("ip", str(v)),
+    "ipaddress.IPv4Network": lambda v, _: ("network", str(v)),
+    "ipaddress.IPv6Network": lambda v, _: ("network", str(v)),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import collections
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Mapping
@@ -237,6 +238,8 @@ class Walk:
             )
             return bytecode.text_of(function.__code__), bytecode.reads_of(function.__code__)
         text, reads = canonical_text(found.node), reads_of(found.node)
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            text += " of types.coroutine"
         if not found.is_exact:
             self.warn(
                 f"The source of {function.__qualname__} on disk is not the code that runs; both "
