@@ -92,15 +92,15 @@ def tell(store: Store, known: set[tuple[str, str, int]]) -> None:
             print(f"  computed  {blob.ref:<24} {_size(blob.size):>10}   by {_who(made)}")
         for blob in store.blobs_of(made, role="cache_hit"):
             origin = next((e.run for e in store.cache.entries(blob_id=blob.id) if e.run), blob.run)
-            print(
-                f"  hit       {blob.ref:<24} {_size(blob.size):>10}   by {_who(made)}, made by {_who(origin)}"
-            )
+            by = f"by {_who(made)}, made by {_who(origin)}"
+            print(f"  hit       {blob.ref:<24} {_size(blob.size):>10}   {by}")
 
 
 def _who(run: Run | None) -> str:
     if run is None:
         return "nobody's run"
-    return f"{run.system} {run.flow}{'/' + run.task if run.task else ''}{f' ({run.name})' if run.name else ''}"
+    task = f"/{run.task}" if run.task else ""
+    return f"{run.system} {run.flow}{task}{f' ({run.name})' if run.name else ''}"
 
 
 def _size(size: float) -> str:

@@ -170,7 +170,9 @@ class FlowblobTagOperator(_FlowblobOperator):
         self.remove = remove
 
     def execute(self, context: Context) -> str:
-        return self.store.tag(self.ref, remove=self.remove, **dict(self.tags or {})).ref
+        return self.store.tag(
+            self.ref, **{**dict.fromkeys(self.remove), **dict(self.tags or {})}
+        ).ref
 
 
 class FlowblobPromoteOperator(_FlowblobOperator):

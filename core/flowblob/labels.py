@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowblob import runs
@@ -27,13 +26,12 @@ class Labels:
         """Return the versions of a key, newest first."""
         raise NotImplementedError
 
-    def tag(self, ref: str | Ref | Blob, *, remove: Sequence[str] = (), **tags: TagValue) -> Blob:
+    def tag(self, ref: str | Ref | Blob, /, **tags: TagValue | None) -> Blob:
         """Merge tags into a version, in place; the history keeps who and when.
 
         Args:
             ref: Any reference.
-            remove: Names of tags to take away.
-            **tags: Names and values to set.
+            **tags: Names and values to set; None takes a tag away.
 
         Example:
             >>> from flowblob import Store
@@ -42,7 +40,8 @@ class Labels:
             >>> dict(store.tag("a", stage="production").tags)
             {'stage': 'production'}
         """
-        change: dict[str, TagValue | None] = {**dict.fromkeys(remove), **validate_tags(tags)}
+        kept = {name: value for name, value in tags.items() if value is not None}
+        change: dict[str, TagValue | None] = {**tags, **validate_tags(kept)}
         return self.catalog.tag(self.resolve(ref).id, change, by=actor())
 
     def promote(

@@ -128,7 +128,7 @@ def test_an_alias_that_is_not_there_cannot_be_taken_away(filled: Store) -> None:
 def test_tags_are_merged_in_place_and_keep_a_history(filled: Store) -> None:
     before = filled.head("models/churn")
     filled.tag("models/churn", stage="staging", n=1)
-    blob = filled.tag("models/churn", remove=["n"], stage="production")
+    blob = filled.tag("models/churn", n=None, stage="production")
     assert (blob.id, dict(blob.tags)) == (before.id, {"stage": "production"})
     history = filled.catalog.tag_history(blob.id)  # type: ignore[attr-defined]
     assert [(entry["name"], entry["value"]) for entry in history if entry["name"] == "stage"] == [

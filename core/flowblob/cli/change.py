@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from flowblob.model import Blob
     from flowblob.store import Store
 
-#: Names that Python's call syntax keeps for itself.
-_RESERVED = ("ref", "remove", "self")
-
 
 @click.command(
     cls=Command,
@@ -45,10 +42,7 @@ def tag(ctx: click.Context, /, ref: str, tags: tuple[str, ...], remove: tuple[st
     change = dict(map(parse_tag, tags))
     if not change and not remove:
         raise click.UsageError("Nothing to change: give K=V or --remove K", ctx)
-    for name in change:
-        if name in _RESERVED:
-            raise InvalidInputError(f"A tag cannot be called {name!r}", hint="Choose another name")
-    blob = session.store().tag(ref, remove=remove, **change)
+    blob = session.store().tag(ref, **{**dict.fromkeys(remove), **change})
     _tell(session, blob, f"tags: {tags_text(blob.tags) or 'none'}")
 
 

@@ -60,6 +60,10 @@ class TreeSerializer(ExactSerializer):
     def load(self, reader: Reader) -> Dir:
         return checkout_tree(read_manifest(reader), reader, reader.filename or "folder")
 
+    def describe(self, value: Any) -> dict[str, Any]:
+        sizes = [info.st_size for _, info in walk(value.path, "") if stat.S_ISREG(info.st_mode)]
+        return {**super().describe(value), "files": len(sizes), "bytes": sum(sizes)}
+
 
 # ------------------------------------------------------------------ building
 
