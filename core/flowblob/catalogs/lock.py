@@ -14,12 +14,8 @@ import threading
 import weakref
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowblob.errors import CatalogUnavailableError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 try:
     import fcntl
@@ -48,25 +44,45 @@ class WriteLock:
         self._guard = threading.Lock()
         self._queue: deque[threading.Lock] = deque()
         self._held = False
+        self._owner = 0
         self._descriptor = -1
         self._waiter: _Waiter | None = None
 
     def __enter__(self) -> WriteLock:
-        self._enter_queue()
-        if self.path is not None and fcntl is not None:
-            try:
-                self._lock_file()
-            except BaseException:
-                self._leave_queue()
-                raise
+        self.acquire(self.wait)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def acquire(self, wait: float) -> None:
+        """Take the lock.
+
+        Raises:
+            CatalogUnavailableError: Others held it for `wait` seconds.
+        """
+        self._enter_queue(wait)
+        try:
+            if self.path is not None and fcntl is not None:
+                self._lock_file(wait)
+        except BaseException:
+            self._leave_queue()
+            raise
+        self._owner = threading.get_ident()
+
+    def release(self) -> None:
+        """Give the lock to whoever has waited longest."""
+        self._owner = 0
         if self._descriptor >= 0:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._leave_queue()
 
-    def _enter_queue(self) -> None:
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+        return self._owner == threading.get_ident()
+
+    def _enter_queue(self, wait: float) -> None:
         with self._guard:
             if not self._held:
                 self._held = True
@@ -75,13 +91,13 @@ class WriteLock:
             turn.acquire()
             self._queue.append(turn)
         try:
-            came = turn.acquire(timeout=self.wait)
+            came = turn.acquire(timeout=wait)
         except BaseException:  # Ctrl-C: a turn that nobody takes would stop everybody
             if not self._cancel(turn):
                 self._leave_queue()
             raise
         if not came and self._cancel(turn):
-            raise self._late()
+            raise self._late(wait)
 
     def _cancel(self, turn: threading.Lock) -> bool:
         with self._guard:
@@ -97,7 +113,7 @@ class WriteLock:
             else:
                 self._held = False
 
-    def _lock_file(self) -> None:
+    def _lock_file(self, wait: float) -> None:
         if self._descriptor < 0:
             self._descriptor = self._open()
             if self._descriptor < 0:
@@ -105,25 +121,25 @@ class WriteLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._wait_for_file()
+            self._wait_for_file(wait)
         except OSError as error:
             raise CatalogUnavailableError(
                 f"Cannot lock {self.path}: {error.strerror}", hint="Put the store on a local disk"
             ) from error
 
-    def _wait_for_file(self) -> None:
+    def _wait_for_file(self, wait: float) -> None:
         # A blocking flock has no timeout and polling is not fair, so a thread of ours blocks in the
         # kernel's queue. When time runs out it keeps its descriptor and frees the lock by itself.
         if self._waiter is None:
             self._waiter = _Waiter(self._descriptor)
         try:
-            came = self._waiter.wait(self.wait)
+            came = self._waiter.wait(wait)
         except BaseException:
             self._drop_waiter()
             raise
         if not came:
             self._drop_waiter()
-            raise self._late()
+            raise self._late(wait)
 
     def _drop_waiter(self) -> None:
         if self._waiter is not None and self._waiter.has_left:
@@ -156,9 +172,9 @@ class WriteLock:
                 hint="Give this user the permissions that the catalog file has",
             ) from error
 
-    def _late(self) -> CatalogUnavailableError:
+    def _late(self, wait: float) -> CatalogUnavailableError:
         return CatalogUnavailableError(
-            f"Another writer has held {self.path or 'the in-memory catalog'} for {self.wait:g} s",
+            f"Another writer has held {self.path or 'the in-memory catalog'} for {wait:g} s",
             hint="Look for a stuck process that has this file open, then try again",
         )
 
@@ -223,6 +239,8 @@ class _Waiter:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
             with self._guard:
                 if self.has_left:
+                    # Unlocked first: a process forked meanwhile may have the same file open.
+                    fcntl.flock(self.descriptor, fcntl.LOCK_UN)
                     os.close(self.descriptor)
                     return
                 self._done.release()
@@ -233,9 +251,5 @@ def _forget_all() -> None:
         lock.forget()
 
 
-def _at_fork(handler: Callable[[], None]) -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=handler)
-
-
-_at_fork(_forget_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

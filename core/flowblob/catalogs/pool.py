@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flowblob.abc import Payload
@@ -21,6 +23,9 @@ Answer = tuple[tuple[Any, ...], Payload | None] | None
 
 #: How many look-ups a connection remembers, and the largest row.
 REMEMBERED, REMEMBERED_BYTES = 512, 8192
+
+#: How long a fork waits for statements of other threads to end.
+FORK_WAIT_SECONDS = 5.0
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _leaked: list[object] = []
@@ -86,17 +91,50 @@ class Pool:
         self._connect = connect
         self._lock = lock
         self.epoch = 0
-        self._all: set[Reader] = set()  # those in use too: a forked child must leak them
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
+        self._gate = threading.Condition(threading.Lock())
+        self._is_forking = False
+        self._reading = 0
         self._readers: list[Reader] = []
         self._writers: dict[bool, Reader] = {}
-        _pools.add(self)
+        self._all: set[Reader] = set()
 
     def take(self) -> Reader:
         """Return a connection to read with; the last one used, because its cache is warm."""
+        with self._gate:
+            while self._is_forking:
+                self._gate.wait()
+            self._reading += 1
+            if self._readers:
+                return self._readers.pop()
         try:
-            return self._readers.pop()
-        except IndexError:
             return self._new(durable=True)
+        except BaseException:
+            self._count_out()
+            raise
+
+    def give(self, connection: Reader, epoch: int) -> None:
+        """Put a reader back, or close it if the pool was closed meanwhile."""
+        with self._gate:
+            if self._is_forking or (epoch == self.epoch and not connection.is_passing):
+                self._readers.append(connection)  # who forks closes all of them
+                self._reading -= 1
+                if self._is_forking:
+                    self._gate.notify_all()
+                return
+        try:
+            with self._lock:
+                self._close(connection)
+        finally:
+            self._count_out()
+
+    def _count_out(self) -> None:
+        with self._gate:
+            self._reading -= 1
+            self._gate.notify_all()
 
     def _new(self, *, durable: bool) -> Reader:
         connection = self._connect(durable)
@@ -106,14 +144,6 @@ class Pool:
     def _close(self, connection: Reader) -> None:
         connection.close()
         self._all.discard(connection)
-
-    def give(self, connection: Reader, epoch: int) -> None:
-        """Put a reader back, or close it if the pool was closed meanwhile."""
-        if epoch == self.epoch and not connection.is_passing:
-            self._readers.append(connection)
-        else:
-            with self._lock:
-                self._close(connection)
 
     def writer(self, durable: bool) -> Reader:
         """Return the writer; the caller holds the write lock."""
@@ -125,24 +155,56 @@ class Pool:
     def close(self) -> None:
         """Close what is idle; what is in use closes when it comes back."""
         self.epoch += 1
-        if not self._readers and not self._writers:
-            return
-        with self._lock:
-            while self._readers:
-                self._close(self._readers.pop())
-            while self._writers:
-                self._close(self._writers.popitem()[1])
+        if self._readers or self._writers:
+            with self._lock:
+                self._close_idle()
         self._lock.close()
 
-    def forget(self) -> None:
-        """Drop all connections in a forked child without closing them.
+    def _close_idle(self) -> None:
+        while self._readers:
+            self._close(self._readers.pop())
+        while self._writers:
+            self._close(self._writers.popitem()[1])
 
-        SQLite forbids to carry a connection over a fork, and closing one there could checkpoint.
+    # forks ----------------------------------------------------------
+
+    def before_fork(self) -> bool:
+        """Close all connections; returns whether that worked and `after_fork` must follow.
+
+        SQLite keeps the file locks of a process in its memory. A forked child inherits that memory
+        but not the locks, so it would believe that it holds them: it would write into a log that
+        others take to be unused, and wait for ever for a writer that only its parent had.
+        """
+        if not self._all or self._lock.is_mine:
+            return False
+        try:
+            self._lock.acquire(FORK_WAIT_SECONDS)
+        except CatalogUnavailableError:
+            return False
+        with self._gate:
+            self._is_forking = True
+            if self._gate.wait_for(lambda: self._reading == 0, FORK_WAIT_SECONDS):
+                self._close_idle()
+        return True
+
+    def after_fork(self) -> None:
+        """Let the parent's threads go on; they open connections anew."""
+        with self._gate:
+            self._is_forking = False
+            self._gate.notify_all()
+        self._lock.release()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child.
+
+        Connections that could not be closed before the fork are dropped without closing them: that
+        could checkpoint a log which is not the child's.
         """
         self.epoch += 1
-        self._readers, self._writers = [], {}
-        while self._all:
-            _leak(self._all.pop())
+        mine = self._all
+        self._reset()
+        for connection in mine:
+            _leak(connection)
 
 
 class MemoryPool(Pool):
@@ -165,8 +227,17 @@ class MemoryPool(Pool):
         """Close for good."""
         super().close()
 
+    def before_fork(self) -> bool:
+        """Wait for whoever uses the connection; it has no file, so the child gets a whole copy."""
+        if self._lock.is_mine:
+            return False
+        with suppress(CatalogUnavailableError):
+            self._lock.acquire(FORK_WAIT_SECONDS)
+            return True
+        return False
+
     def forget(self) -> None:
-        """Keep the connection: it has no file, so a forked child holds a whole copy."""
+        """Keep the copy."""
 
 
 def _leak(connection: Reader) -> None:
@@ -179,13 +250,31 @@ def _leak(connection: Reader) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def _forget_all() -> None:
+def _before_fork() -> None:
+    # In one order, so that two threads that fork do not wait for each other.
+    pools = sorted(_pools, key=id)
+    _forking.pools = [pool for pool in pools if pool.before_fork()]
+
+
+def _after_fork_in_parent() -> None:
+    for pool in _forking.pools:
+        pool.after_fork()
+    _forking.pools = []
+
+
+def _after_fork_in_child() -> None:
+    _forking.pools = []
     for pool in list(_pools):
         pool.forget()
 
 
+_forking = threading.local()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def close_for_good(pool: Pool) -> None:

@@ -1,0 +1,155 @@
+"""Catalogs to test, a clock that only the test moves, and drafts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowblob.abc import Draft, EntryDraft, Part, Spooled
+from flowblob.catalogs.clock import Clock
+from flowblob.catalogs.sqlite import SqliteCatalog
+from flowblob.model import CacheKey, Ingredient, Reservation, Run, new_id
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class StillClock(Clock):
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.boot = "boot-1"
+        self.wall_time = 1_800_000_000_000_000
+        self.tick_time = 1_000_000
+
+    def wall(self) -> int:
+        return self.wall_time
+
+    def ticks(self) -> int:
+        return self.tick_time
+
+    def move(self, **span: float) -> None:
+        micros = timedelta(**span) // timedelta(microseconds=1)
+        self.wall_time += micros
+        self.tick_time += micros
+
+
+class Make:
+    """Records with everything filled in that a test does not care about."""
+
+    @staticmethod
+    def digest(data: bytes) -> str:
+        return "sha256:" + hashlib.sha256(data).hexdigest()
+
+    def part(self, data: bytes, name: str = "", generation: str = "") -> Part:
+        inline = None if generation else data
+        return Part(name, self.digest(data), len(data), "c" * 32, generation, inline)
+
+    def spooled(self, data: bytes) -> Spooled:
+        return Spooled(self.digest(data), "c" * 32, len(data), data=data)
+
+    def draft(self, key: str = "models/churn", data: bytes = b"one", **fields: Any) -> Draft:
+        base: dict[str, Any] = {
+            "op": new_id(),
+            "key": key,
+            "parts": (self.part(data),),
+            "kind": "",
+            "media_type": "application/octet-stream",
+            "serializer": "bytes",
+        }
+        return Draft(**(base | fields))
+
+    @staticmethod
+    def run(task: str = "train", **fields: Any) -> Run:
+        base: dict[str, Any] = {
+            "system": "python",
+            "flow": "nightly",
+            "run_id": "r-1",
+            "task": task,
+            "task_run_id": f"r-1/{task}",
+        }
+        return Run(**(base | fields))
+
+    @staticmethod
+    def cache_key(name: str = "embed") -> CacheKey:
+        ingredients = (Ingredient("code", "code", "d1"), Ingredient("x", "argument", "d2", "41"))
+        return CacheKey(f"fb1:{name}", name, ingredients, module="jobs")
+
+    def entry(
+        self, name: str = "embed", reservation: Reservation | None = None, **fields: Any
+    ) -> EntryDraft:
+        return EntryDraft(self.cache_key(name), reservation, **fields)
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "catalog.db"
+
+
+@pytest.fixture
+def open_catalog(path: Path, clock: StillClock) -> Iterator[Callable[[], SqliteCatalog]]:
+    """Open the same file as often as asked, as processes of one machine do."""
+    opened: list[SqliteCatalog] = []
+
+    def opener() -> SqliteCatalog:
+        opened.append(SqliteCatalog(path, clock=clock))
+        return opened[-1]
+
+    yield opener
+    for catalog in opened:
+        catalog.close()
+
+
+@pytest.fixture(params=["file", "memory"])
+def catalog(
+    request: pytest.FixtureRequest,
+    open_catalog: Callable[[], SqliteCatalog],
+    clock: StillClock,
+) -> Iterator[SqliteCatalog]:
+    if request.param == "file":
+        yield open_catalog()
+        return
+    memory = SqliteCatalog.memory(clock=clock)
+    yield memory
+    memory._end()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the worker script in a process of its own; what still runs at the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def starter(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(WORKER), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        running.append(process)
+        return process
+
+    yield starter
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
