@@ -112,7 +112,7 @@ def test_tag_and_promote_say_how_it_is_now(person: Cli, told: Store) -> None:
 
 def test_a_tag_may_have_the_name_of_an_argument(cli: Cli, told: Store) -> None:
     assert cli("tag", "reports/a", "self=1", "ref=2", "remove=3").code == 0
-    assert told.head("reports/a").tags == {"self": "1", "ref": "2", "remove": "3"}
+    assert told.head("reports/a").tags == {"n": 3, "self": "1", "ref": "2", "remove": "3"}
 
 
 def test_put_get_and_rm_say_what_they_did(person: Cli, told: Store) -> None:
