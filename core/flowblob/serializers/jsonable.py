@@ -10,7 +10,8 @@ would come back as something else. It also goes elsewhere if it is
 - nested deeper than 100 levels, or cyclic (the recursion of a parser is not ours to bound);
 - sharing one list, dict or set between two places (JSON would make two of it; and n levels of
   sharing would write 2^n copies);
-- larger than 200,000 items, or holding bytes of more than 64 KiB (pickle is several times faster);
+- larger than 200,000 items, or holding bytes of more than 64 KiB or texts of more than 32 Mi
+  characters (pickle is several times faster, and copies less);
 - text with a lone surrogate.
 
 NaN and the infinities are not JSON, and long integers overflow other parsers: both are tagged.
@@ -37,6 +38,7 @@ MARK = "$flowblob"
 MAX_DEPTH = 100
 MAX_ITEMS = 200_000
 MAX_BYTES = 1 << 16
+MAX_CHARACTERS = 1 << 25
 #: 617 digits: below the least limit that Python's own parser can be set to (640).
 MAX_BITS = 2048
 
@@ -68,6 +70,7 @@ class _Judge:
         self.is_typed = False
         self._items = 0
         self._bytes = 0
+        self._characters = 0
         self._seen: set[int] = set()
         self._keys: set[str] = set()
 
@@ -110,7 +113,8 @@ class _Judge:
 
     def _kind_fits(self, kind: type, items: list[Any]) -> bool:
         if kind is str:
-            return _are_texts(items)
+            self._characters += sum(map(len, items))
+            return self._characters <= MAX_CHARACTERS and _are_texts(items)
         if kind is int:
             # Compared as numbers: one look at the largest stands for all.
             self.is_typed |= max(items) >= _TOO_LONG or min(items) <= -_TOO_LONG

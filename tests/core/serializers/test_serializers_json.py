@@ -186,6 +186,8 @@ def test_large_values_are_left_to_pickle(there_and_back: Any) -> None:
     assert there_and_back([0] * 200_001)[0] == "pickle5"
     assert there_and_back((bytes(1 << 16),))[0] == "json-typed"
     assert there_and_back((bytes((1 << 16) + 1),))[0] == "pickle5"
+    assert serializers.for_value(["x" * (1 << 25)]).id == "json"
+    assert serializers.for_value(["x" * (1 << 25), "y"]).id == "pickle5"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import enum
 import importlib.metadata
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flowblob import serializers
 from flowblob.abc import Serializer
@@ -73,6 +76,61 @@ def test_each_type_takes_its_format_and_comes_back_as_it_is(
     chosen, found = there_and_back(value)
     assert chosen == expected
     assert same(value, found)
+
+
+LEAVES = st.sampled_from(
+    [
+        True,
+        1,
+        1.0,
+        -0.0,
+        Colour.RED,
+        Word("w"),
+        "w",
+        b"w",
+        bytearray(b"w"),
+        Point(1, 2),
+        collections.OrderedDict(b=1, a=2),
+        collections.defaultdict(list, a=[1]),
+        collections.deque([1], maxlen=3),
+        1j,
+        None,
+        (),
+        frozenset(),
+        datetime.date(2020, 1, 1),
+    ]
+)
+MIXED = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.sampled_from(["a", "b", 1, Word("c")]), inner, max_size=3)
+        | st.lists(inner, max_size=3).map(collections.deque)
+        | st.tuples(inner, inner).map(Point._make)
+    ),
+    max_leaves=12,
+)
+
+
+def picture(value: Any) -> str:
+    """Say exactly what a value is: types, order, keys; by repr of leaves only."""
+    parts = [type(value).__qualname__]
+    if isinstance(value, dict):
+        parts += [f"{picture(key)}:{picture(item)}" for key, item in value.items()]
+        parts.append(repr(getattr(value, "default_factory", "")))
+    elif isinstance(value, list | tuple | collections.deque):
+        parts += [picture(item) for item in value]
+        parts.append(str(getattr(value, "maxlen", "")))
+    else:
+        parts.append(repr(value))
+    return "(" + " ".join(parts) + ")"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(value=MIXED)
+def test_nothing_inside_a_value_is_flattened(value: Any, there_and_back: Any) -> None:
+    assert picture(there_and_back(value)[1]) == picture(value)
 
 
 def test_choosing_imports_no_library() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -308,8 +309,10 @@ def test_whatever_is_accepted_stays_inside(
     checkouts.restore(accepted, reader(b"", {"p": b"x"}), root)
     assert os.listdir(home) == ["target"]
     for path in root.rglob("*"):
-        # Every link that resolves does so inside.
-        assert Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+        # Whatever opens does so inside; a dangling link and a loop open nothing.
+        with contextlib.suppress(OSError):
+            found = os.path.realpath(path, strict=True)
+            assert Path(found).is_relative_to(os.path.realpath(root))
 
 
 # ------------------------------------------------------------------ private copies
