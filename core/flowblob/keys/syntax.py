@@ -11,6 +11,15 @@ _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 Chain = tuple[str, ...]
 
+#: Stands for a use that only puts something into a container, or counts up: the result of the
+#: function cannot depend on what is in there.
+FILLED: Chain = ("=fill",)
+COUNTED: Chain = ("=count",)
+_FILLS = frozenset(
+    ("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault",
+     "discard", "clear", "put", "put_nowait")
+)  # fmt: skip
+
 
 def canonical_text(node: ast.AST) -> str:
     """Return the text of a tree: node types and fields, the same in every Python version.
@@ -256,8 +265,29 @@ class _Finder(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
-            self._scope.uses.append((node.target.id, ()))
+            self._scope.uses.append((node.target.id, COUNTED))
         self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        call = node.value
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and isinstance(call.func.value, ast.Name)
+            and call.func.attr in _FILLS
+        ):
+            self._scope.uses.append((call.func.value.id, FILLED))
+            for item in [*call.args, *call.keywords]:
+                self.visit(item)
+        else:
+            self.visit(node.value)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Name):
+            self.visit(node.value)
+        else:
+            self._scope.uses.append((node.value.id, FILLED))
+        self.visit(node.slice)
 
     def visit_Import(self, node: ast.Import) -> None:
         for item in node.names:

@@ -34,7 +34,17 @@ from flowblob.keys.origin import (
     library_name,
 )
 from flowblob.keys.source import find_function
-from flowblob.keys.syntax import Chain, Reads, canonical_text, reads_of
+from flowblob.keys.syntax import COUNTED, FILLED, Chain, Reads, canonical_text, reads_of
+
+_CONTAINERS = (
+    list,
+    set,
+    dict,
+    collections.deque,
+    collections.Counter,
+    collections.defaultdict,
+    collections.OrderedDict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class CodeItem:
 
     Attributes:
         name: Qualified name of the function or class, or the name of the constant.
-        kind: `function`, `class` or `constant`.
+        kind: `function`, `class`, `constant`, or `written` for what is only filled or counted up.
         digest: Hash of it alone.
     """
 
@@ -278,6 +288,9 @@ class Walk:
         for name in sorted(cells.keys() - reads.names.keys()):
             reads = Reads({**reads.names, name: {()}}, reads.imports)  # super() reads __class__
         for name in sorted(reads.names):
+            if _is_only_written(reads.names[name], names, cells, name):
+                self.items.append(CodeItem(name, "written", ""))
+                continue
             if name in cells:
                 value = cell_value(cells[name])
                 if value is not MISSING:
@@ -287,13 +300,18 @@ class Walk:
             else:
                 value = self._global(names, name)
             if value is not MISSING:
-                parts += self._reached(value, name, reads.names[name])
+                parts += self._reached(value, name, _plain(reads.names[name]))
         if self.is_deep:
-            for item in sorted(reads.imports, key=repr):
-                value = imports.resolve(self, item, names)
-                label = item.attribute or item.module
-                if value is not MISSING:
-                    parts += self._reached(value, label, reads.imports[item])
+            parts += self._imported(reads, names)
+        return parts
+
+    def _imported(self, reads: Reads, names: dict[str, Any]) -> list[str]:
+        parts: list[str] = []
+        for item in sorted(reads.imports, key=repr):
+            value = imports.resolve(self, item, names)
+            label = item.attribute or item.module
+            if value is not MISSING:
+                parts += self._reached(value, label, _plain(reads.imports[item]))
         return parts
 
     def _global(self, names: dict[str, Any], name: str) -> Any:
@@ -342,3 +360,21 @@ class Walk:
         if isinstance(value, types.ModuleType) and is_user_module(value):
             self.warn(f"The module {label} is used as a value; what is read from it is unknown")
         return [label, self.refer(value, label)]
+
+
+def _is_only_written(
+    chains: set[Chain], names: dict[str, Any], cells: Mapping[str, types.CellType], name: str
+) -> bool:
+    """Say whether a function only fills or counts up what a name means: that is no input of it.
+
+    A list of calls that a function appends to would otherwise make every call a miss.
+    """
+    if not chains <= {FILLED, COUNTED}:
+        return False
+    value = cell_value(cells[name]) if name in cells else names.get(name, MISSING)
+    kinds = _CONTAINERS if FILLED in chains else (*_CONTAINERS, int, float, str, bytes, tuple)
+    return type(value) in kinds
+
+
+def _plain(chains: set[Chain]) -> set[Chain]:
+    return {() if chain in (FILLED, COUNTED) else chain for chain in chains}
