@@ -379,7 +379,12 @@ async def _run_async(
     import asyncio
 
     computation = await asyncio.to_thread(call.computation, args, kwargs, refresh=refresh)
-    hit = await asyncio.to_thread(computation.prepare)
+    try:
+        hit = await asyncio.to_thread(computation.prepare)
+    except asyncio.CancelledError:
+        # The thread goes on; a reservation that nobody gave back would stop every other caller.
+        computation.cancel()
+        raise
     if hit is not None:
         return hit.value
     with computation.computing() as (began, read):

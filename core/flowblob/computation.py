@@ -7,6 +7,7 @@ them one by one.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -150,6 +151,7 @@ class Computation:
         self._stale_rev = 0
         self._reservation: Reservation | None = None
         self._heartbeat: Heartbeat | None = None
+        self._cancelled = threading.Event()
         #: False when the result must not be stored: the cache is off, failing, or keeps an entry
         #: that this process cannot load.
         self._keeps = self._mode in ("on", "refresh")
@@ -213,6 +215,11 @@ class Computation:
         finally:
             self.abort()
         return hit
+
+    def cancel(self) -> None:
+        """End a wait in another thread, and give back what that thread may get just now."""
+        self._cancelled.set()
+        self.abort()
 
     def abort(self) -> None:
         """Give the reservation back; idempotent."""
@@ -398,6 +405,9 @@ class Computation:
             )
             if got.reservation is not None:
                 self._hold(got.reservation)
+            if self._cancelled.is_set():
+                self.abort()
+            if got.reservation is not None or self._cancelled.is_set():
                 return None
             if got.entry is not None or self._appears(got.remaining, deadline):
                 served = self._serve(self._store.cache.lookup(self._key))
@@ -418,7 +428,8 @@ class Computation:
             until = min(until, deadline)
         pause = 0.001
         while (now := time.monotonic()) < until:
-            time.sleep(min(pause, until - now))
+            if self._cancelled.wait(min(pause, until - now)):
+                return False
             pause = min(pause * 2, _POLL_SECONDS)
             found = self._store.catalog.entry(self._key.digest)
             if found is not None and found[0].rev != self._stale_rev:
