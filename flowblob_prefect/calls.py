@@ -22,7 +22,7 @@ from flowblob.cache import reads
 from flowblob.cli.text import duration, size
 from flowblob.computation import CacheOptions, Computation, Hit
 from flowblob.errors import FlowblobError, NotFoundError, ReservationHeldError
-from flowblob.model import Blob, CacheKey, Read, utc_now
+from flowblob.model import Blob, CacheKey, Read, Run, utc_now
 from flowblob_prefect import links
 from flowblob_prefect.records import Binding
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
+_SLICE = timedelta(seconds=1)
 _REASONS = {
     "expired": "its entry has expired",
     "gone": "the stored payload is missing or damaged, and is made anew",
@@ -91,6 +92,9 @@ class Call:
     def enter_refresh(self) -> None:
         """Do what `enter` does where the engine does not ask whether the result exists."""
 
+    def abandon(self) -> None:
+        """Give up while another thread may still be in `reserve`: what it takes, it gives back."""
+
     def keep(self, value: Any) -> Blob:
         """Store the result and return the version that holds it.
 
@@ -102,8 +106,7 @@ class Call:
         blob = self._store(store, value)
         Binding(blob.id, blob.ref).bind(store, self.storage_key)
         self._link(blob)
-        seconds = time.perf_counter() - began
-        self._logger.info("stored %s %s in %s", blob.ref, size(blob.size), duration(seconds))
+        tell_stored(self._logger, blob, self._output.run, time.perf_counter() - began)
         return blob
 
     def release(self) -> None:
@@ -155,6 +158,7 @@ class CachedRun(Call):
         self._computation: Computation | None = None
         self._hit: Hit | None = None
         self._is_looked_up = False
+        self._is_abandoned = False
         self._reads: list[Read] = []
         self._began = time.perf_counter()
 
@@ -170,8 +174,25 @@ class CachedRun(Call):
             return
         with self._tolerant("reserve"):
             self._is_looked_up = True
-            wait = None if get_transaction() is None else timedelta(0)
-            self._hit = self._steps().prepare(wait=wait)
+            self._hit = self._prepare(self._steps())
+        if self._is_abandoned:
+            self.release()
+
+    def _prepare(self, steps: Computation) -> Hit | None:
+        waits = get_transaction() is None
+        try:
+            return steps.prepare(wait=_SLICE if waits else timedelta(0))
+        except ReservationHeldError as held:
+            if not waits:
+                raise
+            self._logger.info("waiting for %s, which computes %s", held.holder, self._key.name)
+        # In slices, so that a thread whose task was cancelled does not outlive it by much.
+        while not self._is_abandoned:
+            try:
+                return steps.begin(wait=_SLICE)
+            except ReservationHeldError:
+                continue
+        return None
 
     def find(self) -> bool:
         if not self._is_looked_up:
@@ -182,8 +203,7 @@ class CachedRun(Call):
             self._say_why()
             return False
         self._link(self._hit.blob)
-        run = self._hit.run
-        by = f" by {run.name or run.run_id}" if run is not None else ""
+        by = f" by {name_of(self._hit.run)}" if self._hit.run is not None else ""
         saved = duration(self._hit.saved)
         self._logger.info("hit %s%s, saved %s", self._hit.blob.ref, by, saved)
         return True
@@ -209,6 +229,10 @@ class CachedRun(Call):
     def enter_refresh(self) -> None:
         if self._is_refresh:
             self.enter()
+
+    def abandon(self) -> None:
+        self._is_abandoned = True
+        self.release()
 
     # ------------------------------------------------------------ after the function
 
@@ -269,6 +293,20 @@ class CachedRun(Call):
                 "the store failed, so %s is computed without it (this is an outage, not a miss): "
                 "could not %s: %s", self._key.name, doing, error,
             )  # fmt: skip
+
+
+def name_of(run: Run) -> str:
+    """Return how a log line calls a run: by its name in Prefect, else by its host and what ran."""
+    if run.name:
+        return run.name
+    return f"{run.system} {'/'.join(filter(None, (run.flow, run.task))) or run.run_id}"
+
+
+def tell_stored(logger: Logger, blob: Blob, run: Run | None, seconds: float) -> None:
+    """Say in the log what a run has stored, or that its result was there already."""
+    is_new = run is None or blob.run is None or blob.run.identity == run.identity
+    verb = "stored" if is_new else "unchanged"
+    logger.info("%s %s %s in %s", verb, blob.ref, size(blob.size), duration(seconds))
 
 
 def run_logger() -> Logger:

@@ -7,6 +7,7 @@ process dies (30 seconds later), or when `hold_timeout` is over.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import threading
@@ -127,16 +128,26 @@ class FlowblobLockManager(LockManager):
         Raises:
             UnavailableError: The store does not answer, and the lock is required.
         """
+        return self._take(key, holder, acquire_timeout, hold_timeout)
+
+    def _take(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None,
+        hold_timeout: float | None,
+        stop: threading.Event | None = None,
+    ) -> bool:
         if not self.required and get_transaction() is not None:
             acquire_timeout = 0
         try:
-            taken = self._acquire(key, holder, acquire_timeout, hold_timeout)
+            taken = self._acquire(key, holder, acquire_timeout, hold_timeout, stop)
         except FlowblobError as error:
             if self.required:
                 raise
             run_logger().warning("%s is computed without a lock: %s", key, error)
             taken = False
-        if not taken and not self.required:
+        if not taken and not self.required and not (stop is not None and stop.is_set()):
             self._keep(key, holder, _Grant())
             return True
         return taken
@@ -149,12 +160,22 @@ class FlowblobLockManager(LockManager):
         hold_timeout: float | None = None,
     ) -> bool:
         """Take the lock without blocking the event loop; see `acquire_lock`."""
-        return await asyncio.to_thread(
-            self.acquire_lock, key, holder, acquire_timeout, hold_timeout
-        )
+        stop = threading.Event()
+        work = functools.partial(self._take, key, holder, acquire_timeout, hold_timeout, stop)
+        try:
+            return await asyncio.to_thread(work)
+        except asyncio.CancelledError:  # the thread goes on, until it sees that nobody waits
+            stop.set()
+            self._drop(key, holder)
+            raise
 
     def _acquire(
-        self, key: str, holder: str, acquire_timeout: float | None, hold_timeout: float | None
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None,
+        hold_timeout: float | None,
+        stop: threading.Event | None,
     ) -> bool:
         grant = self._granted(key, holder)
         if grant is not None and grant.is_held:
@@ -167,7 +188,10 @@ class FlowblobLockManager(LockManager):
                 self._hold(key, holder, got.reservation, is_fixed=hold_timeout is not None)
             return got.reservation is not None
 
-        return _poll(attempt, acquire_timeout)
+        taken = _poll(attempt, acquire_timeout, stop)
+        if taken and stop is not None and stop.is_set():
+            self._drop(key, holder)
+        return taken
 
     def _hold(self, key: str, holder: str, reservation: Reservation, *, is_fixed: bool) -> None:
         if is_fixed:
@@ -194,12 +218,15 @@ class FlowblobLockManager(LockManager):
         Raises:
             ValueError: Another holder has it.
         """
+        if not self._drop(key, holder) and self._holder(key) not in ("", holder):
+            raise ValueError(f"No lock held by {holder} for transaction with key {key}")
+
+    def _drop(self, key: str, holder: str) -> bool:
+        """End the grant of this process, if it has one."""
         with _Grants.lock:
             grant = _Grants.held.pop(self._entry(key, holder), None)
         if grant is None:
-            if self._holder(key) not in ("", holder):
-                raise ValueError(f"No lock held by {holder} for transaction with key {key}")
-            return
+            return False
         if grant.heartbeat is not None:
             grant.heartbeat.stop()
         if grant.reservation is not None:
@@ -207,6 +234,7 @@ class FlowblobLockManager(LockManager):
                 self._store.catalog.release(grant.reservation)
             except FlowblobError as error:  # it ends by itself; a finished task must not fail here
                 run_logger().warning("The lock %s ends by itself, in 30 seconds: %s", key, error)
+        return True
 
     # ------------------------------------------------------------ asking
 
@@ -233,7 +261,11 @@ class FlowblobLockManager(LockManager):
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Wait until nobody holds the lock, without blocking the event loop."""
-        return await asyncio.to_thread(self.wait_for_lock, key, timeout)
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(_poll, lambda: not self.is_locked(key), timeout, stop)
+        finally:
+            stop.set()
 
     def _holder(self, key: str) -> str:
         """Return who holds the lock, anywhere; empty if nobody does.
@@ -279,13 +311,15 @@ def _name(key: str) -> str:
     return f"lock:{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"
 
 
-def _poll(attempt: Callable[[], bool], timeout: float | None) -> bool:
-    """Repeat until it succeeds or the time is over; one attempt is always made."""
+def _poll(
+    attempt: Callable[[], bool], timeout: float | None, stop: threading.Event | None = None
+) -> bool:
+    """Repeat until it succeeds, the time is over or it is stopped; one attempt is always made."""
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_PAUSE
     while not attempt():
         left = _LONGEST_PAUSE if deadline is None else deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or (stop is not None and stop.is_set()):
             return False
         time.sleep(min(pause, left))
         pause = min(pause * 2, _LONGEST_PAUSE)

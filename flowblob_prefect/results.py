@@ -58,7 +58,11 @@ class FlowblobResults(ResultStore):
     ) -> bool:
         if not self._reserves(key):
             return super().acquire_lock(key, holder, timeout)
-        self._call.reserve()
+        try:
+            self._call.reserve()
+        except BaseException:  # the task's timeout: the engine releases only what it has begun
+            self._call.release()
+            raise
         self._call.enter_refresh()
         return True
 
@@ -67,7 +71,11 @@ class FlowblobResults(ResultStore):
     ) -> bool:
         if not self._reserves(key):
             return await super().aacquire_lock(key, holder, timeout)
-        await asyncio.to_thread(self._call.reserve)
+        try:
+            await asyncio.to_thread(self._call.reserve)
+        except BaseException:  # the task was cancelled; its thread goes on waiting
+            self._call.abandon()
+            raise
         self._call.enter_refresh()
         return True
 
@@ -132,7 +140,7 @@ class FlowblobResults(ResultStore):
             return
         with self._storage.writing(self._call.storage_key):
             self._call.keep(result_record.result)
-        result_record.mark_persisted()
+            result_record.mark_persisted()
 
     async def apersist_result_record(
         self, result_record: ResultRecord[Any], holder: str | None = None

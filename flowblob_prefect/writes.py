@@ -12,12 +12,12 @@ from prefect.utilities.callables import parameters_to_args_kwargs
 
 from flowblob.abc import Note
 from flowblob.cached import is_cached
-from flowblob.cli.text import duration, size
+from flowblob.cli.text import duration
 from flowblob.errors import NotFoundError
 from flowblob.journal import best_effort
 from flowblob.model import Blob, Ref, utc_now
 from flowblob_prefect import links, outputs, runs
-from flowblob_prefect.calls import run_logger
+from flowblob_prefect.calls import name_of, run_logger, tell_stored
 from flowblob_prefect.records import Binding, Document, is_metadata
 from flowblob_prefect.serializers import SERIALIZER_TYPE, parse_handle
 
@@ -77,8 +77,7 @@ def write(store: Store, path: str, content: bytes) -> None:
     if own is None:
         what = bytes(content) if value is _NOTHING else value
         blob = store.put(output.key, what, run=output.run, kind=output.kind)
-        took = duration(time.perf_counter() - began)
-        run_logger().info("stored %s %s in %s", blob.ref, size(blob.size), took)
+        tell_stored(run_logger(), blob, output.run, time.perf_counter() - began)
     else:
         blob = own
     _bound(store, path, blob, document, is_native=value is not _NOTHING)
@@ -141,7 +140,7 @@ def _bound(
     cost = _seconds(task) if isinstance(task, TaskRunContext) else 0.0
     expiration = document.metadata.get("expiration") if document is not None else None
     run = runs.current()
-    name = (run.name or run.run_id) if run is not None else ""
+    name = name_of(run) if run is not None else ""
     Binding(blob.id, blob.ref, is_native, expiration, cost, name).bind(store, path)
 
 

@@ -127,6 +127,20 @@ def test_the_async_forms_leave_the_loop_free(manager: FlowblobLockManager, key: 
     manager.release_lock(key, "two")
 
 
+def test_a_cancelled_waiter_leaves_no_lock(manager: FlowblobLockManager, key: str) -> None:
+    async def run() -> None:
+        assert await manager.aacquire_lock(key, "one")
+        waiting = asyncio.create_task(manager.aacquire_lock(key, "two"))
+        await manager.await_for_lock(key, timeout=0.02)  # the waiter waits in its thread
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        manager.release_lock(key, "one")
+
+    asyncio.run(run())  # joins the thread
+    assert not manager.is_locked(key)
+
+
 def test_a_reader_waits_for_the_writer(results: ResultStore, key: str) -> None:
     found: queue.Queue[object] = queue.Queue()
     assert results.acquire_lock(key, holder="writer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
@@ -265,6 +266,27 @@ def test_an_argument_without_identity_runs_uncached_and_says_why(
 
     assert twice(block, lengths, {"x": object()}) == ["Completed"]
     assert "computing cache key" in log.text
+
+
+def test_a_task_that_times_out_while_it_waits_takes_nothing(
+    block: FlowblobStorage, store: Store
+) -> None:
+    async def slow(x: int) -> int:
+        return x
+
+    made = task(slow, cache_policy=FLOWBLOB, timeout_seconds=0.5)
+    key = Recipe(slow).key((4,), {}).digest
+    lease = timedelta(minutes=5)
+    held = store.catalog.acquire(key, "somebody", ttl=lease, max_hold=lease).reservation
+
+    @flow(name="daily", result_storage=block)
+    async def daily():
+        return (await made(4, return_state=True)).name
+
+    assert asyncio.run(daily()) == "TimedOut"
+    assert store.catalog.release(held)
+    mine = store.catalog.acquire(key, "me", ttl=lease, max_hold=lease)
+    assert mine.reservation is not None
 
 
 def test_a_retry_is_a_new_try_under_the_same_key(block: FlowblobStorage, store: Store) -> None:
