@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from pathlib import Path
@@ -114,24 +115,37 @@ class WriteLock:
                 self._held = False
 
     def _lock_file(self, wait: float) -> None:
-        if self._descriptor < 0:
-            self._descriptor = self._open()
+        while True:
             if self._descriptor < 0:
+                self._descriptor = self._open()
+                if self._descriptor < 0:
+                    return
+            if not self._try_file():
+                self._wait_for_file(wait)
+            if os.fstat(self._descriptor).st_nlink:
                 return
+            self._drop_file()  # somebody removed it: newcomers queue at another file
+
+    def _try_file(self) -> bool:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._wait_for_file(wait)
+            return False
         except OSError as error:
             raise CatalogUnavailableError(
                 f"Cannot lock {self.path}: {error.strerror}", hint="Put the store on a local disk"
             ) from error
+        return True
 
     def _wait_for_file(self, wait: float) -> None:
         # A blocking flock has no timeout and polling is not fair, so a thread of ours blocks in the
         # kernel's queue. When time runs out it keeps its descriptor and frees the lock by itself.
         if self._waiter is None:
-            self._waiter = _Waiter(self._descriptor)
+            try:
+                self._waiter = _Waiter(self._descriptor)
+            except RuntimeError:  # the interpreter ends, and starts no more threads
+                self._poll(wait)
+                return
         try:
             came = self._waiter.wait(wait)
         except BaseException:
@@ -140,6 +154,13 @@ class WriteLock:
         if not came:
             self._drop_waiter()
             raise self._late(wait)
+
+    def _poll(self, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while not self._try_file():
+            if time.monotonic() > deadline:
+                raise self._late(wait)
+            time.sleep(0.001)
 
     def _drop_waiter(self) -> None:
         if self._waiter is not None and self._waiter.has_left:
@@ -151,7 +172,7 @@ class WriteLock:
     def _open(self) -> int:
         assert self.path is not None
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
                 return self._open_read_only()
@@ -163,7 +184,7 @@ class WriteLock:
     def _open_read_only(self) -> int:
         assert self.path is not None
         try:
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self.path, os.O_RDONLY)
         except OSError as error:
             if not os.access(self.path.with_suffix(""), os.W_OK):
                 return -1  # nobody can write there, so nothing needs the lock
@@ -181,14 +202,16 @@ class WriteLock:
     def close(self) -> None:
         """Give back the descriptor; the lock may be used again."""
         with self._guard:
-            if self._held or self._queue:
-                return
-            if self._waiter is not None:
-                self._waiter.end()
-                self._waiter = None
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            if not self._held and not self._queue:
+                self._drop_file()
+
+    def _drop_file(self) -> None:
+        if self._waiter is not None:
+            self._waiter.end()
+            self._waiter = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def forget(self) -> None:
         """Start afresh in a forked child.
@@ -196,12 +219,10 @@ class WriteLock:
         The child shares the parent's open file, and with it the lock: as long as the child keeps
         the descriptor, a killed parent's lock would stay.
         """
-        descriptor, waiter = self._descriptor, self._waiter
+        descriptor = self._descriptor
         self._reset()
         if descriptor >= 0:
             os.close(descriptor)
-        if waiter is not None and waiter.descriptor != descriptor:
-            os.close(waiter.descriptor)
 
 
 class _Waiter:

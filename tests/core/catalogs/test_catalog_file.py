@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 
 from flowblob.catalogs import mounts, sqlite_file
 from flowblob.catalogs.clock import Clock
-from flowblob.catalogs.lock import WriteLock
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.errors import (
     CatalogUnavailableError,
@@ -26,7 +24,7 @@ from flowblob.errors import (
     NotSupportedError,
     SchemaVersionError,
 )
-from flowblob.model import Ref, new_id
+from flowblob.model import Ref
 
 
 def mode(path):
@@ -328,7 +326,7 @@ def test_without_a_table_of_mounts_nothing_is_refused(tmp_path):
     mounts.refuse_network(tmp_path / "catalog.db", mounts=tmp_path / "none")
 
 
-# ------------------------------------------------------------------ clock and lock
+# ------------------------------------------------------------------ clock
 
 
 def test_the_clocks_run_on_in_microseconds():
@@ -344,86 +342,3 @@ def test_without_a_boot_clock_the_wall_decides(monkeypatch):
     clock = Clock()
     assert clock.boot == "wall"
     assert abs(clock.ticks() - clock.wall()) < 5e6
-
-
-def test_threads_get_the_lock_in_the_order_they_asked(tmp_path):
-    lock = WriteLock(tmp_path / "lock")
-    order = []
-
-    def work(number):
-        with lock:
-            order.append(number)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(10)]
-    with lock:
-        assert lock.is_mine
-        for thread in threads:
-            waiting = len(lock._queue)
-            thread.start()
-            while len(lock._queue) == waiting:
-                time.sleep(0.0005)
-    for thread in threads:
-        thread.join()
-    assert order == list(range(10))
-    assert not lock.is_mine
-    lock.close()
-
-
-def test_a_thread_that_waited_too_long_leaves_the_queue(tmp_path):
-    lock, held, leave = WriteLock(tmp_path / "lock"), threading.Event(), threading.Event()
-
-    def hold():
-        with lock:
-            held.set()
-            leave.wait(30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(30)
-    with pytest.raises(CatalogUnavailableError, match=r"0\.05 s"):
-        lock.acquire(0.05)
-    leave.set()
-    holder.join()
-    with lock:
-        pass
-    lock.close()
-
-
-def test_a_lock_given_up_while_waiting_does_not_stay_taken(tmp_path):
-    mine, yours, third = (WriteLock(tmp_path / "lock") for _ in range(3))
-    with mine, pytest.raises(CatalogUnavailableError):
-        yours.acquire(0.05)
-    third.acquire(30)
-    third.release()
-    yours.acquire(30)
-    yours.release()
-    for lock in (mine, yours, third):
-        lock.close()
-
-
-def test_an_interrupted_wait_passes_the_lock_on(tmp_path, monkeypatch):
-    mine, yours = WriteLock(tmp_path / "lock"), WriteLock(tmp_path / "lock")
-    with mine:
-        with pytest.raises(CatalogUnavailableError):
-            yours.acquire(0.01)
-
-        def interrupted(seconds):
-            raise KeyboardInterrupt
-
-        waiter_class = sys.modules["flowblob.catalogs.lock"]._Waiter
-        monkeypatch.setattr(waiter_class, "wait", lambda self, s: interrupted(s))
-        monkeypatch.setattr(waiter_class, "has_left", True, raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            yours.acquire(1)
-    monkeypatch.undo()
-    yours.acquire(30)
-    yours.release()
-    mine.close()
-    yours.close()
-
-
-def test_an_op_id_is_unique_over_the_store(catalog, make):
-    draft = make.draft()
-    catalog.commit(draft)
-    assert catalog.outcome(draft.op) is not None
-    assert catalog.outcome(new_id()) is None

@@ -29,8 +29,12 @@ def blob_columns(dialect: Dialect) -> str:
         {run_columns("r")}"""
 
 
-BLOB_JOINS = """JOIN incarnation i ON i.seq = v.incarnation
-    LEFT JOIN run r ON r.seq = v.run"""
+RUN_JOIN = "LEFT JOIN run r ON r.seq = v.run"
+
+BLOB_JOINS = f"JOIN incarnation i ON i.seq = v.incarnation {RUN_JOIN}"
+
+#: From a key to its newest version, without looking at the others.
+NEWEST = "incarnation i JOIN version v ON v.seq = i.newest"
 
 LIVE = "NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)"
 

@@ -34,14 +34,13 @@ _FORMS = {
 
 @cache
 def _find_sql(dialect: Dialect, form: str, payload: bool) -> str:
-    picked, joins = columns.blob_columns(dialect), columns.BLOB_JOINS
+    picked = columns.blob_columns(dialect)
+    if form == "newest":
+        source, joins = columns.NEWEST, columns.RUN_JOIN
+    else:
+        source, joins = "version v", columns.BLOB_JOINS
     if payload:
         picked, joins = f"{picked}, {columns.MAIN_PAYLOAD}", f"{joins} {columns.MAIN_PAYLOAD_JOINS}"
-    if form == "newest":
-        joins = joins.replace("JOIN incarnation i ON i.seq = v.incarnation", "", 1)
-        source = "incarnation i JOIN version v ON v.seq = i.newest"
-    else:
-        source = "version v"
     return f"SELECT {picked} FROM {source} {joins} {_FORMS[form]}"
 
 
@@ -116,9 +115,8 @@ class Reading(SqlEngine):
             parameters += [prefix, prefix + "\U0010ffff"]
         for name, value in (filters or {}).items():
             _restrict(name, value, where, parameters)
-        joins = columns.BLOB_JOINS.replace("JOIN incarnation i ON i.seq = v.incarnation", "", 1)
         sql = f"""SELECT {columns.blob_columns(self.dialect)}
-            FROM incarnation i JOIN version v ON v.seq = i.newest {joins}
+            FROM {columns.NEWEST} {columns.RUN_JOIN}
             WHERE {" AND ".join(where)} ORDER BY i.key"""
         found = self._query(columns.limited(sql, parameters, limit), parameters)
         return [rows.to_blob(row) for row in found]
