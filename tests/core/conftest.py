@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -126,3 +127,23 @@ def listing(tmp_path: Path) -> Callable[..., Snapshot]:
         return found
 
     return describe
+
+
+@pytest.fixture
+def is_reserved(folder: Path) -> Callable[[], bool]:
+    """Say whether anybody holds a reservation, as the database has it."""
+
+    def ask() -> bool:
+        with sqlite3.connect(folder / "catalog.db") as connection:
+            [(count,)] = connection.execute("SELECT count(*) FROM reservation WHERE owner <> ''")
+        connection.close()
+        return bool(count)
+
+    return ask
+
+
+@pytest.fixture(params=["disk", "memory"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = "memory://" if request.param == "memory" else tmp_path / "store"
+    with Store(url) as opened:
+        yield opened
