@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flowblob.keys.canonical import Hashing, hash_buffer, hash_parts, new_hash
+from flowblob.keys.canonical import Hashing, hash_buffer, new_hash, unstable
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
@@ -148,20 +148,35 @@ def _tensor(value: Any, hashing: Hashing) -> Parts:
     torch: Any = sys.modules["torch"]
     kind = type(value)
     name = "" if kind is torch.Tensor else hashing.class_id(kind)
-    head = ("tensor", name, str(value.dtype), tuple(value.shape), value.requires_grad)
+    head = ("tensor", name, str(value.dtype), value.requires_grad, value.device.type)
     plain = value.detach()
-    if plain.layout is not torch.strided:
-        layout = str(plain.layout)
-        if plain.layout is not torch.sparse_coo:
-            return (*head, layout, plain.to_sparse_coo())
-        plain = plain.coalesce()
-        return (*head, layout, plain.indices(), plain.values())
+    if plain.is_meta:
+        raise unstable(value, "a tensor on the meta device has no values")
+    if plain.is_nested:
+        return (*head, "nested", list(plain.unbind()))
+    shape = tuple(plain.shape)
     if plain.is_quantized:
-        return (*head, "quantized", str(plain.qscheme()), plain.dequantize(), plain.int_repr())
-    plain = plain.resolve_conj().resolve_neg().cpu().contiguous()
-    size = plain.numel() * plain.element_size()
+        return (*head, shape, str(plain.qscheme()), plain.dequantize(), plain.int_repr())
+    if plain.layout is not torch.strided:
+        return (*head, shape, str(plain.layout), *_sparse(plain, torch))
+    return (*head, shape, _tensor_body(plain))
+
+
+def _sparse(plain: Any, torch: Any) -> Parts:
+    if not str(plain.layout).startswith("torch.sparse"):
+        return (plain.to_dense(),)
+    listed = (
+        plain.to_sparse_coo().coalesce()
+        if plain.layout is not torch.sparse_coo
+        else (plain.coalesce())
+    )
+    return (listed.indices(), listed.values())
+
+
+def _tensor_body(plain: Any) -> str:
+    whole = plain.resolve_conj().resolve_neg().cpu().contiguous()
+    size = whole.numel() * whole.element_size()
     if not size:
-        return (*head, value.device.type, "")
+        return ""
     # By address: bfloat16 and float8 have no NumPy type, and NumPy need not be there.
-    view = memoryview((ctypes.c_char * size).from_address(plain.data_ptr())).cast("B")
-    return (*head, value.device.type, hash_parts("raw", hash_buffer(view)))
+    return hash_buffer(memoryview((ctypes.c_char * size).from_address(whole.data_ptr())).cast("B"))

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from flowblob.errors import InvalidInputError
+from flowblob.errors import FlowblobError, InvalidInputError
 
 if TYPE_CHECKING:
     from flowblob.keys.rules import Rule
@@ -304,6 +304,9 @@ class Hashing:
             obj: Anything that is not an exact builtin.
             is_root: Whether the object is the value itself. Arrays and frames inside of others
                 count by their own digest, so that a lazy one meets them there.
+
+        Raises:
+            InvalidInputError: The object has no lasting identity.
         """
         kind = type(obj)
         rule = self._rules.get(kind)
@@ -313,7 +316,12 @@ class Hashing:
             rule = self._rules[kind] = rule_for(kind)
         if rule.is_heavy and not is_root:
             return ("digest", self.digest(obj))
-        return rule.parts(obj, self)
+        try:
+            return rule.parts(obj, self)
+        except (FlowblobError, RecursionError, MemoryError):
+            raise
+        except Exception as error:  # __flowblob_key__ and what pickle calls may raise anything
+            raise unstable(obj, f"{type(error).__name__}: {error}") from error
 
     def lazy_digest(self, value: Any) -> str:
         """Return the digest of the value that a lazy value stands for."""

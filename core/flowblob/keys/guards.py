@@ -66,6 +66,7 @@ class Guards:
         self._cells: list[types.CellType] = []
         self._held: list[tuple[types.FunctionType, Any, Any, Any]] = []
         self._contents: list[Any] = []
+        self._kinds: list[tuple[Callable[[], object], type]] = []
         self._sizes: list[tuple[Mapping[str, Any], int]] = []
         self._checks: list[tuple[Mapping[str, Any], Callable[[Any], Any], list[Any]]] = []
         self._absent: list[tuple[Mapping[str, Any], set[str]]] = []
@@ -100,6 +101,10 @@ class Guards:
         self._cells.append(cell)
         self._contents.append(value)
 
+    def kind(self, read: Callable[[], object], value: object) -> None:
+        """Rely on a name to mean an object of this type, whatever it holds."""
+        self._kinds.append((read, type(value)))
+
     def holds(self, value: object) -> bool:
         """Say whether a cell holds this object, which would keep itself alive through us."""
         return any(item is value for item in self._contents)
@@ -127,7 +132,7 @@ class Guards:
                 return False
         except (KeyError, ValueError):  # a name was deleted, a cell emptied
             return False
-        if not self._functions_intact():
+        if not self._objects_intact():
             return False
         for names, absent in self._absent:
             if not absent.isdisjoint(names):
@@ -137,7 +142,10 @@ class Guards:
                 return False
         return True
 
-    def _functions_intact(self) -> bool:
+    def _objects_intact(self) -> bool:
+        for read, kind in self._kinds:
+            if type(read()) is not kind:
+                return False
         for function, code, defaults, by_name in self._held:
             if (
                 function.__code__ is not code

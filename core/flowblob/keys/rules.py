@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from flowblob.errors import InvalidInputError
 from flowblob.keys import arrays, files, frames, standard
 from flowblob.keys.canonical import Hashing, unstable
 from flowblob.keys.origin import is_user_class
@@ -227,12 +226,7 @@ def _instance(value: Any, hashing: Hashing) -> Parts:
     """Take an object by its state; exact where the class leaves it to Python what that is."""
     kind = type(value)
     reducer = copyreg.dispatch_table.get(kind)
-    try:
-        reduced: Any = reducer(value) if reducer else value.__reduce_ex__(5)
-    except InvalidInputError:
-        raise
-    except Exception as error:  # a reducer may raise anything; all mean the same
-        raise unstable(value, str(error)) from error
+    reduced: Any = reducer(value) if reducer else value.__reduce_ex__(5)
     if isinstance(reduced, str):  # a global: pickle keeps no more than its name
         return ("global", hashing.class_id(kind), getattr(value, "__module__", None), reduced)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]

@@ -10,6 +10,7 @@ from flowblob.model import Blob, Ref
 _LENGTH: Final = 80
 _SECRET: Final = re.compile(r"passw|passphrase|secret|token|api_?key|credential|private_?key", re.I)
 _LOGIN: Final = re.compile(r"(?<=//)[^/@\s]+@")
+_SHAPED: Final = frozenset({"numpy", "pandas", "polars", "pyarrow", "torch"})
 _PLAIN: Final = frozenset({type(None), bool, int, float, complex})
 
 
@@ -45,7 +46,9 @@ def summarize(value: Any) -> str:
 
 
 def _shape(value: Any, kind: type) -> str:
-    shape = getattr(value, "shape", None)
+    # Of known libraries only: a property of the user's own class may do anything.
+    is_known = kind.__module__.partition(".")[0] in _SHAPED
+    shape = getattr(value, "shape", None) if is_known else None
     if isinstance(shape, tuple):
         dtype = getattr(value, "dtype", None)
         sides = "x".join(map(str, shape))

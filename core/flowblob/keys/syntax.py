@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 _DROPPED = frozenset({"type_comment", "kind", "type_ignores"})
 _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 Chain = tuple[str, ...]
 
-#: Stands for a use that only puts something into a container, or counts up: the result of the
-#: function cannot depend on what is in there.
-FILLED: Chain = ("=fill",)
-COUNTED: Chain = ("=count",)
+# The head of a chain that only puts something into a container, or counts up: where the name means
+# one, the result of the function cannot depend on what is in there. The rest is the plain chain.
+FILLS: Final = "=fill"
+COUNTS: Final = "=count"
 _FILLS = frozenset(
     ("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault",
      "discard", "clear", "put", "put_nowait")
@@ -265,7 +265,7 @@ class _Finder(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
-            self._scope.uses.append((node.target.id, COUNTED))
+            self._scope.uses.append((node.target.id, (COUNTS,)))
         self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
@@ -276,7 +276,7 @@ class _Finder(ast.NodeVisitor):
             and isinstance(call.func.value, ast.Name)
             and call.func.attr in _FILLS
         ):
-            self._scope.uses.append((call.func.value.id, FILLED))
+            self._scope.uses.append((call.func.value.id, (FILLS, call.func.attr)))
             for item in [*call.args, *call.keywords]:
                 self.visit(item)
         else:
@@ -286,7 +286,7 @@ class _Finder(ast.NodeVisitor):
         if isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Name):
             self.visit(node.value)
         else:
-            self._scope.uses.append((node.value.id, FILLED))
+            self._scope.uses.append((node.value.id, (FILLS,)))
         self.visit(node.slice)
 
     def visit_Import(self, node: ast.Import) -> None:

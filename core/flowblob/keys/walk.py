@@ -34,7 +34,7 @@ from flowblob.keys.origin import (
     library_name,
 )
 from flowblob.keys.source import find_function
-from flowblob.keys.syntax import COUNTED, FILLED, Chain, Reads, canonical_text, reads_of
+from flowblob.keys.syntax import COUNTS, FILLS, Chain, Reads, canonical_text, reads_of
 
 _CONTAINERS = (
     list,
@@ -45,6 +45,7 @@ _CONTAINERS = (
     collections.defaultdict,
     collections.OrderedDict,
 )
+_COUNTABLE = (*_CONTAINERS, int, float, str, bytes, tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,22 +289,34 @@ class Walk:
         for name in sorted(cells.keys() - reads.names.keys()):
             reads = Reads({**reads.names, name: {()}}, reads.imports)  # super() reads __class__
         for name in sorted(reads.names):
-            if _is_only_written(reads.names[name], names, cells, name):
-                self.items.append(CodeItem(name, "written", ""))
-                continue
-            if name in cells:
-                value = cell_value(cells[name])
-                if value is not MISSING:
-                    self.guards.cell(cells[name], value)
-            elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
-                continue  # __name__ and __file__ say where the code lies
-            else:
-                value = self._global(names, name)
-            if value is not MISSING:
-                parts += self._reached(value, name, _plain(reads.names[name]))
+            parts += self._named(name, reads.names[name], names, cells)
         if self.is_deep:
             parts += self._imported(reads, names)
         return parts
+
+    def _named(
+        self,
+        name: str,
+        chains: set[Chain],
+        names: dict[str, Any],
+        cells: Mapping[str, types.CellType],
+    ) -> list[str]:
+        """Return texts for one free name."""
+        is_cell = name in cells
+        value = cell_value(cells[name]) if is_cell else names.get(name, MISSING)
+        if _is_only_written(chains, value):
+            # What it holds may change; that it is such a container may not.
+            self.guards.kind(lambda: cell_value(cells[name]) if is_cell else names.get(name), value)
+            self.items.append(CodeItem(name, "written", ""))
+            return []
+        if is_cell:
+            if value is not MISSING:
+                self.guards.cell(cells[name], value)
+        elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
+            return []  # __name__ and __file__ say where the code lies
+        else:
+            value = self._global(names, name)
+        return [] if value is MISSING else self._reached(value, name, _plain(chains))
 
     def _imported(self, reads: Reads, names: dict[str, Any]) -> list[str]:
         parts: list[str] = []
@@ -362,19 +375,16 @@ class Walk:
         return [label, self.refer(value, label)]
 
 
-def _is_only_written(
-    chains: set[Chain], names: dict[str, Any], cells: Mapping[str, types.CellType], name: str
-) -> bool:
+def _is_only_written(chains: set[Chain], value: object) -> bool:
     """Say whether a function only fills or counts up what a name means: that is no input of it.
 
     A list of calls that a function appends to would otherwise make every call a miss.
     """
-    if not chains <= {FILLED, COUNTED}:
+    heads = {chain[0] if chain else "" for chain in chains}
+    if not heads <= {FILLS, COUNTS}:
         return False
-    value = cell_value(cells[name]) if name in cells else names.get(name, MISSING)
-    kinds = _CONTAINERS if FILLED in chains else (*_CONTAINERS, int, float, str, bytes, tuple)
-    return type(value) in kinds
+    return type(value) in (_CONTAINERS if FILLS in heads else _COUNTABLE)
 
 
 def _plain(chains: set[Chain]) -> set[Chain]:
-    return {() if chain in (FILLED, COUNTED) else chain for chain in chains}
+    return {chain[1:] if chain and chain[0] in (FILLS, COUNTS) else chain for chain in chains}
