@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowblob.aio import AsyncStore
     from flowblob.cached import cached
     from flowblob.files import Dir, File
+    from flowblob.keys import hash_with
     from flowblob.lazy import Lazy
     from flowblob.model import Blob, Ref, Run, Use
     from flowblob.runs import current as current_run
@@ -34,6 +35,7 @@ _HOMES = {
     "cached": "cached",
     "current_run": "runs",
     "default_store": "store",
+    "hash_with": "keys",
     "run": "runs",
 }
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "current_run",
     "default_store",
     "errors",
+    "hash_with",
     "run",
 ]
 
