@@ -83,7 +83,7 @@ def test_code_of_a_document_runs(script: Script, tmp_path: Path, clean: dict[str
     if python is None:
         pytest.skip(f"FLOWBLOB_DEMO_{script.where.upper()}_PYTHON names no interpreter")
     (tmp_path / "dags").mkdir()
-    file = tmp_path / "dags" / f"{script.document.stem.lower()}.py"
+    file = tmp_path / "dags" / f"example_{script.document.stem.lower()}.py"
     file.write_text(script.code, encoding="utf-8")
     if script.where == "airflow":
         migrate = [str(Path(python).with_name("airflow")), "db", "migrate"]
