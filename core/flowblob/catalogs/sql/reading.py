@@ -129,21 +129,19 @@ class Reading(SqlEngine):
         return rows.to_blob(row)
 
 
+# IN reads its index once; EXISTS would ask it again for every key.
 _FILTERS = {
     "kind": "v.kind = ?",
     "serializer": "v.serializer = ?",
     "media_type": "v.media_type = ?",
-    "system": "r.system = ?",
-    "flow": "r.flow = ?",
-    "task": "r.task = ?",
-    "run_id": "r.run_id = ?",
-    "task_run_id": "r.task_run_id = ?",
-    "alias": "EXISTS (SELECT 1 FROM alias f WHERE f.version = v.seq AND f.name = ?)",
+    **{
+        field: f"v.run IN (SELECT f.seq FROM run f WHERE f.{field} = ?)"
+        for field in ("system", "flow", "task", "run_id", "task_run_id")
+    },
+    "alias": "v.seq IN (SELECT f.version FROM alias f WHERE f.name = ?)",
 }
-_TAGGED = "EXISTS (SELECT 1 FROM tag f WHERE f.version = v.seq AND f.name = ? AND f.value = ?)"
-_PARTED = (
-    "EXISTS (SELECT 1 FROM partition f WHERE f.version = v.seq AND f.name = ? AND f.value = ?)"
-)
+_TAGGED = "v.seq IN (SELECT f.version FROM tag f WHERE f.name = ? AND f.value = ?)"
+_PARTED = "v.seq IN (SELECT f.version FROM partition f WHERE f.name = ? AND f.value = ?)"
 
 
 def _restrict(name: str, value: Any, where: list[str], parameters: list[Any]) -> None:
