@@ -16,7 +16,7 @@ import prefect
 from prefect.serializers import PickleSerializer
 
 from flowblob.keys import SCHEME
-from flowblob_prefect.serializers import SERIALIZER_TYPE, dump_handle
+from flowblob_prefect.serializers import SERIALIZER_TYPE, PickledHandle, dump_handle
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SPACE = "prefect"
 _RECORD = b'{"metadata":'
+_PICKLE = PickleSerializer().model_dump()
 _METADATA = b'{"storage_key":'
 _FIELDS = {"storage_key", "expiration", "serializer", "prefect_version", "storage_block_id"}
 
@@ -58,7 +59,7 @@ class Document:
     @property
     def is_default(self) -> bool:
         """Whether Prefect's default serializer made the text, which nobody chose for its format."""
-        return bool(self.metadata["serializer"] == PickleSerializer().model_dump())
+        return bool(self.metadata["serializer"] == _PICKLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Binding:
         blob_id: The version.
         ref: Its readable reference when it was bound.
         is_native: The blob holds the value; otherwise the very bytes that Prefect wrote.
+        is_pickled: Prefect wrote it with its default serializer, and expects to read it so.
         expiration: When Prefect must stop serving it, as Prefect wrote it.
         cost: Seconds that making it took, where a task made it.
         run: Who made it, for people.
@@ -77,6 +79,7 @@ class Binding:
     blob_id: str
     ref: str = ""
     is_native: bool = True
+    is_pickled: bool = False
     expiration: str | None = None
     cost: float = 0.0
     run: str = ""
@@ -98,24 +101,35 @@ class Binding:
             return cls(found[0].blob.id, found[0].blob.ref)  # another host has computed it
         return None
 
-    def document(self, store: Store, path: str, block_id: UUID | None) -> bytes:
+    def document(
+        self, store: Store, path: str, block_id: UUID | None, *, is_split: bool = False
+    ) -> bytes:
         """Return the record that Prefect reads in the place of the value.
 
-        The metadata stands in it twice, so that it also reads as metadata alone: a block may be
-        `key_storage` and `result_storage` at once, and is then asked for both by the same key.
+        Args:
+            store: Where the value is.
+            path: The storage key.
+            block_id: The block that reads.
+            is_split: The block is `key_storage` and `result_storage` at once, and is asked for
+                metadata and value by the same key: what it says must read as both.
         """
+        pickled = self.is_pickled and not is_split
         metadata = {
             "storage_key": path,
             "expiration": self.expiration,
-            "serializer": {"type": SERIALIZER_TYPE},
+            "serializer": _PICKLE if pickled else {"type": SERIALIZER_TYPE},
             "prefect_version": prefect.__version__,
             "storage_block_id": None if block_id is None else str(block_id),
         }
-        handle = dump_handle(store.store_id, self.blob_id, self.ref).decode()
-        return _dump({**metadata, "metadata": metadata, "result": handle})
+        if pickled:
+            handle = PickleSerializer().dumps(PickledHandle(store.store_id, self.blob_id))
+        else:
+            handle = dump_handle(store.store_id, self.blob_id, self.ref)
+        both = metadata if is_split else {}
+        return _dump({**both, "metadata": metadata, "result": handle.decode()})
 
 
-_FACTS = ("ref", "is_native", "expiration", "cost", "run")
+_FACTS = ("ref", "is_native", "is_pickled", "expiration", "cost", "run")
 
 
 def is_metadata(path: str, content: bytes) -> bool:

@@ -44,10 +44,32 @@ class FlowblobSerializer(Serializer):
             SerializationError: These bytes are no handle.
             NotFoundError: The version was deleted, or its store is not open here.
         """
-        store_id, blob_id = parse_handle(blob)
-        store = stores.store_of(store_id)
-        # Not `get`: reading one's own result is no input, and a hit is noted as a hit.
-        return store.objects.load(store.objects.resolve(Ref(id=blob_id), payload=True))
+        return load(*parse_handle(blob))
+
+
+def load(store_id: str, blob_id: str) -> Any:
+    """Return the value of a version, in a process that needs to know no more than this.
+
+    Raises:
+        NotFoundError: The version was deleted, or its store is not open here.
+    """
+    store = stores.store_of(store_id)
+    # Not `get`: reading one's own result is no input, and a hit is noted as a hit.
+    return store.objects.load(store.objects.resolve(Ref(id=blob_id), payload=True))
+
+
+class PickledHandle:
+    """What unpickles as the value of a version.
+
+    It lets a record keep the serializer that it was written with, Prefect's default, so that
+    whoever reads it with that serializer gets the value.
+    """
+
+    def __init__(self, store_id: str, blob_id: str) -> None:
+        self._place = (store_id, blob_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (load, self._place)
 
 
 def dump_handle(store_id: str, blob_id: str, ref: str = "") -> bytes:

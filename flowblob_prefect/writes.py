@@ -51,7 +51,9 @@ def read(store: Store, path: str, block_id: UUID | None) -> bytes:
         return bytes(store.objects.load(record))
     if is_first:
         _note_hit(store, binding)
-    return binding.document(store, path, block_id)
+    context = runs.current_context()
+    is_split = context is not None and _is_split(store, context.result_store)
+    return binding.document(store, path, block_id, is_split=is_split)
 
 
 def write(store: Store, path: str, content: bytes) -> None:
@@ -141,7 +143,17 @@ def _bound(
     expiration = document.metadata.get("expiration") if document is not None else None
     run = runs.current()
     name = name_of(run) if run is not None else ""
-    Binding(blob.id, blob.ref, is_native, expiration, cost, name).bind(store, path)
+    is_pickled = document is None or document.is_default
+    binding = Binding(
+        blob.id,
+        blob.ref,
+        is_native,
+        is_pickled=is_pickled,
+        expiration=expiration,
+        cost=cost,
+        run=name,
+    )
+    binding.bind(store, path)
 
 
 def _seconds(task: TaskRunContext) -> float:

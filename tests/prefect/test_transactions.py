@@ -45,6 +45,8 @@ def test_a_transaction_outside_of_runs_is_read_back(results: ResultStore) -> Non
         txn.stage({"foo": "bar"})
     assert txn.read().result == results.read("k").result == {"foo": "bar"}
     assert results.read("k").metadata.storage_key == "k"
+    assert results.read("k").metadata.serializer == PickleSerializer()
+    assert results.read("k") == txn.read()
     assert results.exists("k")
     assert not results.exists("other")
     with transaction(key="k", store=results) as again:
