@@ -30,6 +30,7 @@ from flowblob.model import (
     LookupStats,
     Read,
     Ref,
+    maker,
     parse_duration,
     quote_segment,
     utc_now,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 reads: ContextVar[list[Read] | None] = ContextVar("flowblob_reads", default=None)
 
 _LISTED = "'flowblob cache ls' lists them"
+_make_note = maker(Note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,20 +193,11 @@ class Cache:
 
     def count_hit(self, entry: CacheEntry, run: Run | None) -> None:
         """Record that an entry was served: its use by the run, its hit count, the statistics."""
-        telemetry.count("cache.hits", function=entry.name)
-        telemetry.count("cache.seconds_saved", entry.cost.total_seconds(), function=entry.name)
-        self._note(
-            Note(
-                utc_now(),
-                run=run,
-                blob_id=entry.blob.id,
-                role="cache_hit",
-                entry=entry.key,
-                name=entry.name,
-                seconds=entry.cost.total_seconds(),
-                size=entry.blob.size,
-            )
-        )
+        name, blob, seconds = entry.name, entry.blob, entry.cost.total_seconds()
+        telemetry.count("cache.hits", function=name)
+        telemetry.count("cache.seconds_saved", seconds, function=name)
+        now = utc_now()
+        self._note(_make_note(now, run, blob.id, "cache_hit", entry.key, name, seconds, blob.size))
 
     def count_miss(self, name: str) -> None:
         """Record that a look-up was not served."""

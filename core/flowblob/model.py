@@ -7,11 +7,11 @@ import math
 import re
 import unicodedata
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from flowblob.errors import InvalidInputError
@@ -239,6 +239,31 @@ def new_id() -> str:
 def utc_now() -> datetime:
     """Return the present as an aware UTC datetime."""
     return datetime.now(UTC)
+
+
+_T = TypeVar("_T")
+
+
+def maker(cls: type[_T]) -> Callable[..., _T]:
+    """Return a function that makes a record of a frozen dataclass from all its values in order.
+
+    A frozen dataclass sets each field through `object.__setattr__`, which took a sixth of the
+    time of a cache hit. This fills an open twin of the same slots and changes its class. As
+    `__post_init__` does not run, it is for values that were checked when they were first taken.
+
+    Args:
+        cls: A frozen dataclass with slots, without a base.
+    """
+    names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+    twin = make_dataclass(f"_{cls.__name__}", names, slots=True, eq=False, repr=False)
+
+    def make(*values: Any) -> _T:
+        record: Any = twin(*values)
+        record.__class__ = cls
+        made: _T = record
+        return made
+
+    return make
 
 
 # ------------------------------------------------------------------ references

@@ -5,46 +5,28 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from flowblob.abc import Payload
-from flowblob.model import Blob, CacheEntry, Ingredient, Read, Run
+from flowblob.model import Blob, CacheEntry, Ingredient, Read, Run, maker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    Row = tuple[Any, ...]
-
-T = TypeVar("T")
+Row = tuple[Any, ...]
 
 #: How many columns `to_blob` (with its run), `to_payload`, `to_run` and `to_entry` read.
 BLOB_WIDTH, PAYLOAD_WIDTH, RUN_WIDTH, ENTRY_WIDTH = 36, 10, 12, 13
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_loads = json.loads
+_decode = json.JSONDecoder().raw_decode
+# A row was checked when it was written.
+_make_run, _make_blob, _make_entry = maker(Run), maker(Blob), maker(CacheEntry)
+_make_payload = maker(Payload)
 
 
-def _maker(cls: type[T]) -> Callable[[Sequence[Any]], T]:
-    """Return a function that fills a record from its values in order.
-
-    A frozen dataclass sets each field through `object.__setattr__` and checks itself; a row was
-    checked when it was written, and this takes 60 % of the time on the path of every hit.
-    """
-    setters = [cls.__dict__[name].__set__ for name in cls.__slots__]  # type: ignore[attr-defined]
-
-    def make(values: Sequence[Any]) -> T:
-        record = _new(cls)
-        for put, value in zip(setters, values, strict=True):
-            put(record, value)
-        return record
-
-    return make
-
-
-_new = object.__new__
-_make_run, _make_blob, _make_entry = _maker(Run), _maker(Blob), _maker(CacheEntry)
-_make_payload = _maker(Payload)
+def _loads(text: str) -> Any:
+    """Return what a JSON column holds; `json.loads` spends most of its time on what we know."""
+    value, end = _decode(text)
+    return value if end == len(text) else json.loads(text)  # which says what is wrong
 
 
 def to_micros(moment: datetime) -> int:
@@ -52,6 +34,7 @@ def to_micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+@lru_cache(maxsize=4096)  # the same few rows are served again and again
 def to_datetime(micros: int) -> datetime:
     """Return the aware UTC datetime of a column."""
     return _EPOCH + timedelta(0, 0, micros)
@@ -84,29 +67,27 @@ def to_run(row: Row, at: int = 0) -> Run | None:
 
 @lru_cache(maxsize=1024)  # one run writes and reads many versions
 def _to_run(row: Row) -> Run:
-    return _make_run((*row[:9], to_datetime(row[9]), from_text(row[10]), from_text(row[11])))
+    return _make_run(*row[:9], to_datetime(row[9]), from_text(row[10]), from_text(row[11]))
 
 
 def to_blob(row: Row) -> Blob:
     """Return the blob in BLOB columns at the start of a row."""
     metadata, tags, partitions, aliases, preview = row[13:17] + row[23:24]
     return _make_blob(
-        (
-            *row[:10],
-            _EPOCH + timedelta(0, 0, row[10]),
-            row[11],
-            row[12],
-            {} if metadata == "{}" else _loads(metadata),
-            {} if tags == "{}" else _loads(tags),
-            {} if partitions == "{}" else _loads(partitions),
-            tuple(sorted(aliases.split("/"))) if aliases else (),
-            to_run(row, 24),
-            row[17],
-            row[18],
-            row[19] != 0,
-            *row[20:23],
-            _loads(preview) if preview else None,
-        )
+        *row[:10],
+        to_datetime(row[10]),
+        row[11],
+        row[12],
+        {} if metadata == "{}" else _loads(metadata),
+        {} if tags == "{}" else _loads(tags),
+        {} if partitions == "{}" else _loads(partitions),
+        tuple(sorted(aliases.split("/"))) if aliases else (),
+        to_run(row, 24),
+        row[17],
+        row[18],
+        row[19] != 0,
+        *row[20:23],
+        _loads(preview) if preview else None,
     )
 
 
@@ -115,7 +96,7 @@ def to_payload(row: Row, at: int, data: bytes | None = None) -> Payload | None:
     if row[at] is None:
         return None
     return _make_payload(
-        (*row[at : at + 6], data, row[at + 6] != 0, *row[at + 7 : at + 9], row[at + 9] or "")
+        *row[at : at + 6], data, row[at + 6] != 0, *row[at + 7 : at + 9], row[at + 9] or ""
     )
 
 
@@ -132,24 +113,22 @@ def to_entry(row: Row, at: int, blob: Blob, run: Run | None, ingredients: str) -
     (key, name, rev, created, updated, expires, cost, hits, last_hit, pinned, outputs, reads,
      metadata) = row[at : at + ENTRY_WIDTH]  # fmt: skip
     return _make_entry(
-        (
-            key,
-            name,
-            rev,
-            blob,
-            to_datetime(created),
-            to_datetime(updated),
-            None if expires is None else to_datetime(expires),
-            timedelta(0, 0, cost),
-            from_text(outputs),
-            run,
-            () if reads == "{}" else tuple(Read(*pair) for pair in _loads(reads)),
-            to_ingredients(ingredients),
-            hits,
-            None if last_hit is None else to_datetime(last_hit),
-            pinned != 0,
-            from_text(metadata),
-        )
+        key,
+        name,
+        rev,
+        blob,
+        to_datetime(created),
+        to_datetime(updated),
+        None if expires is None else to_datetime(expires),
+        timedelta(0, 0, cost),
+        {} if outputs == "{}" else _loads(outputs),
+        run,
+        () if reads == "{}" else tuple(Read(*pair) for pair in _loads(reads)),
+        to_ingredients(ingredients) if ingredients else (),
+        hits,
+        None if last_hit is None else to_datetime(last_hit),
+        pinned != 0,
+        {} if metadata == "{}" else _loads(metadata),
     )
 
 

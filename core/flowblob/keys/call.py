@@ -15,10 +15,11 @@ from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_vers
 from flowblob.keys.code import track as track_code
 from flowblob.keys.guards import is_immutable
 from flowblob.keys.summary import is_secret, summarize
-from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref
+from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref, maker
 
 _DOMAIN: Final = f"flowblob call {SCHEME}\n"
 _NO_DEFAULT: Final = inspect.Parameter.empty
+_make_ingredient, _make_key = maker(Ingredient), maker(CacheKey)
 
 
 class hash_with:
@@ -223,7 +224,7 @@ class Recipe:
             text.append(f"{len(found.name)}:{found.name},{found.kind}:{found.digest},")
         whole = "".join(text).encode("utf-8", "surrogatepass")
         digest = f"{SCHEME}:{hashlib.sha256(whole).hexdigest()}"
-        return CacheKey(digest, self.name, tuple(ingredients), self.module, (*noted, *warnings))
+        return _make_key(digest, self.name, tuple(ingredients), self.module, (*noted, *warnings))
 
     def _head(self, first: Ingredient) -> str:
         named = f"{_DOMAIN}{len(self.name)}:{self.name},"
@@ -251,7 +252,7 @@ class Recipe:
             digest = self._slow_digest(name, value, warnings)
         shown = "" if name in self._secret else summarize(value)
         is_blob = kind is Blob or kind is Ref
-        return Ingredient(name, "blob" if is_blob else "argument", digest, shown)
+        return _make_ingredient(name, "blob" if is_blob else "argument", digest, shown)
 
     def _slow_digest(self, name: str, value: Any, warnings: list[str]) -> str:
         if type(value) is object and value is self._defaults.get(name):
