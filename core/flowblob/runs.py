@@ -42,12 +42,13 @@ def current() -> Run | None:
     """
     if (opened := _current.get()) is not None:
         return opened
-    told: Run | None = None
     with best_effort("Finding the current run"):
-        told = next(filter(None, (provider() for provider in ask_hosts("runs"))), None)
-        if told is None:
-            told = _from_environment()
-    return told
+        for provider in ask_hosts("runs"):
+            told: Run | None = provider()
+            if told is not None:
+                return told
+        return _from_environment()
+    return None
 
 
 @contextmanager
