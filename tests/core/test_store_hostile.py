@@ -113,7 +113,7 @@ def _exactly(found: Any, given: Any) -> bool:
     return type(found) is type(given) and repr(found) == repr(given)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(TAGS)
 def test_tags_come_back_exactly_or_are_refused(tags: dict[str, Any]) -> None:
     store = Store("memory://")
@@ -127,7 +127,7 @@ def test_tags_come_back_exactly_or_are_refused(tags: dict[str, Any]) -> None:
     assert all(_exactly(found[name], tags[name]) for name in tags)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(METADATA, st.text(max_size=30), st.dictionaries(st.text(max_size=5), st.text(max_size=9)))
 def test_facts_come_back_exactly_or_are_refused(
     metadata: dict[str, Any], kind: str, partitions: dict[str, str]
@@ -156,7 +156,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(VALUES)
 def test_any_value_comes_back_exactly(value: Any) -> None:
     store = Store("memory://")

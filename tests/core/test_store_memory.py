@@ -143,8 +143,8 @@ def test_a_folder_of_many_files_is_stored_in_bounded_memory(
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for number in range(3000):
-        (source / str(number)).write_bytes(os.urandom(30_000))  # 90 MB, each below the inline limit
+    for number in range(2400):
+        (source / str(number)).write_bytes(os.urandom(30_000))  # 72 MB, each below the inline limit
     code = """
     with Measured():
         store.upload("tree", sys.argv[2])
