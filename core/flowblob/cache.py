@@ -66,6 +66,9 @@ class Lookup:
     read: Read | None = None
 
 
+_make_lookup = maker(Lookup)
+
+
 @dataclass(frozen=True, slots=True)
 class Cached:
     """A served entry.
@@ -158,7 +161,7 @@ class Cache:
                 return Lookup("read_changed", entry, read=read)
         if payload is None or payload.state not in ("ok", "uploading"):
             return Lookup("gone", entry)
-        return Lookup("hit", entry, payload)
+        return _make_lookup("hit", entry, payload, None)
 
     def get(self, key: CacheKey | str) -> Cached:
         """Return the value of a key; counts a hit or a miss.
