@@ -107,6 +107,8 @@ def _column(array: Any) -> Parts:
     """Describe one column by its dtype and values."""
     pandas: Any = sys.modules["pandas"]
     numpy: Any = sys.modules["numpy"]
+    if isinstance(array, pandas.arrays.NumpyExtensionArray):
+        array = array.to_numpy()
     dtype = array.dtype
     name = str(dtype)
     if isinstance(dtype, numpy.dtype):
@@ -120,7 +122,7 @@ def _column(array: Any) -> Parts:
     if isinstance(dtype, pandas.DatetimeTZDtype | pandas.PeriodDtype):
         return (name, len(array), array_body(array.asi8))
     if _is_pandas(type(array)) and (chunks := getattr(array, "_pa_array", None)) is not None:
-        # Strings and other Arrow-backed columns; without the hint, the objects say the same.
+        # Strings and other Arrow-backed columns; without the hint they count as objects: a miss.
         return (name, str(getattr(dtype, "na_value", "")), arrow.column(chunks))
     if not _is_pandas(type(array)):
         return (name, array)  # another package's: only it knows what is in there
@@ -169,12 +171,14 @@ def _polars_column(value: Any) -> Parts:
     name = (repr(value.dtype), None if categories is None else list(categories))
     if value.dtype == sys.modules["polars"].Object:
         return (name, value.to_list())
-    if "pyarrow" in sys.modules or _has_arrow():
+    if _has_arrow():
         return (name, arrow.column(value.to_arrow()))
     return (name, value.to_list())
 
 
 def _has_arrow() -> bool:
+    if "pyarrow" in sys.modules:
+        return sys.modules["pyarrow"] is not None
     from importlib.util import find_spec
 
     return find_spec("pyarrow") is not None

@@ -309,9 +309,10 @@ class Walk:
             self.guards.kind(lambda: cell_value(cells[name]) if is_cell else names.get(name), value)
             self.items.append(CodeItem(name, "written", ""))
             return []
-        if is_cell:
-            if value is not MISSING:
-                self.guards.cell(cells[name], value)
+        if is_cell and value is MISSING:
+            self.guards.kind(lambda: cell_value(cells[name]), MISSING)
+        elif is_cell:
+            self.guards.cell(cells[name], value)
         elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
             return []  # __name__ and __file__ say where the code lies
         else:
