@@ -14,7 +14,7 @@ from flowblob.keys.canonical import PLAIN, SCHEME, Hashing, atom_digest, hash_pa
 from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_version, plain_name
 from flowblob.keys.code import track as track_code
 from flowblob.keys.guards import is_immutable
-from flowblob.keys.summary import is_secret, summarize
+from flowblob.keys.summary import is_secret, summarize, summarize_code
 from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref, maker
 
 _DOMAIN: Final = f"flowblob call {SCHEME}\n"
@@ -177,7 +177,8 @@ class Recipe:
         tracked = self._tracked
         if tracked is None or not tracked.is_fresh():
             tracked = track_code(self.function, code=self._mode)
-            part = Ingredient("code", "code", tracked.identity.digest, self._mode)
+            identity = tracked.identity
+            part = Ingredient("code", "code", identity.digest, summarize_code(identity.items))
             # One assignment: another thread must not see a part of this.
             self._first = (part, self._head(part), tracked.identity.warnings)
             self._tracked = tracked

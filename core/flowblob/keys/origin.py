@@ -16,6 +16,7 @@ from typing import Any
 
 # We lie outside site-packages in an editable install, and are a library all the same.
 _OURS = frozenset({"flowblob", "flowblob_airflow", "flowblob_prefect"})
+_INSTALLED = frozenset({"site-packages", "dist-packages", "__pypackages__"})
 _HOSTS = frozenset({*_OURS, "airflow", "prefect"})
 
 
@@ -37,7 +38,7 @@ def is_library_file(path: str) -> bool:
     if path.startswith("<"):
         return path.startswith("<frozen ")
     parts = path.replace("\\", "/").split("/")
-    if "site-packages" in parts or "dist-packages" in parts:
+    if not _INSTALLED.isdisjoint(parts):
         return True
     return path.startswith(_library_roots())
 

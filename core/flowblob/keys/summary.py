@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 from flowblob.model import Blob, Ref
+
+if TYPE_CHECKING:
+    from flowblob.keys.walk import CodeItem
 
 _LENGTH: Final = 80
 _SECRET: Final = re.compile(r"passw|passphrase|secret|token|api_?key|credential|private_?key", re.I)
@@ -42,6 +46,19 @@ def summarize(value: Any) -> str:
         text = str(value)
     else:
         text = _shape(value, kind)
+    return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
+
+
+def summarize_code(items: Iterable[CodeItem]) -> str:
+    """Return what code consists of, with the beginning of each digest: `task 1f0c, helper 77aa`.
+
+    Two of these side by side show which helper or constant is another one.
+
+    Args:
+        items: What was followed.
+    """
+    parts = (f"{item.name} {item.digest[3:7]}" for item in items if item.digest)
+    text = ", ".join(dict.fromkeys(parts))
     return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
 
 

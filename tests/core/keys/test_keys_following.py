@@ -320,3 +320,15 @@ def test_a_host_object_is_the_function_it_holds(
     plain = load(text.format("", "helper"))
     hosted = load(text.format("from prefect import Task\n", "Task(helper)"))
     assert digest(plain) == digest(hosted)
+
+
+def test_the_summary_of_code_shows_which_helper_is_another_one(flow: str, load: Load) -> None:
+    def summary(text: str) -> list[str]:
+        key = Recipe(load(text).task).key((1,), {})
+        assert len(key.ingredients[0].summary) <= 80
+        return key.ingredients[0].summary.split(", ")
+
+    one, other = summary(flow), summary(flow.replace("LIMIT = 3", "LIMIT = 4"))
+    changed = [before for before, now in zip(one, other, strict=True) if before != now]
+    assert len(changed) == 1
+    assert changed[0].startswith("LIMIT ")
