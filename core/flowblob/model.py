@@ -278,7 +278,7 @@ class Ref:
     Attributes:
         key: The key, empty for the two forms that name none.
         version: The version number, if the reference has one.
-        alias: The alias, if the reference has one.
+        alias: The alias, if the reference has one; `latest` for the newest version.
         digest: `sha256:<hex>`, if the reference has one.
         id: The uuid of one Blob, if the reference has one.
     """
@@ -323,7 +323,7 @@ class Ref:
     def _of_key(cls, text: str) -> Ref:
         key, at, rest = text.partition("@")
         validate_key(key)
-        if not at or rest == LATEST:
+        if not at:
             return cls(key)
         if rest.startswith("sha256:"):
             return cls(key, digest=validate_digest(rest))
@@ -333,11 +333,12 @@ class Ref:
                     f"Invalid version {rest!r} in {text[:80]!r}", hint="Write 'key@3'"
                 )
             return cls(key, version=int(rest))
-        return cls(key, alias=validate_alias(rest))
+        # Kept apart from the bare key, which in a deletion means the key with all its versions.
+        return cls(key, alias=rest if rest == LATEST else validate_alias(rest))
 
     @property
-    def is_newest(self) -> bool:
-        """Whether the reference means the newest version of its key."""
+    def is_bare(self) -> bool:
+        """Whether the reference is a key alone: its newest version, or all of it in a deletion."""
         return bool(self.key) and self.version is None and not self.alias and not self.digest
 
     def __str__(self) -> str:

@@ -374,8 +374,6 @@ class Store(Labels, Links):
             ['a@0']
         """
         parsed = Ref.parse(ref)
-        if isinstance(ref, str) and ref.endswith("@latest"):
-            parsed = Ref.parse(self.resolve(parsed))  # the newest version, not the whole key
         dropped = self.catalog.delete(parsed, by=actor())
         if not dropped:
             self._objects.resolve(parsed)

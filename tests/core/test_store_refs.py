@@ -173,6 +173,8 @@ def test_deleting_one_version_never_frees_its_number(filled: Store) -> None:
 def test_deleting_by_latest_drops_one_version_only(filled: Store) -> None:
     filled.delete("models/churn@latest")
     assert [blob.version for blob in filled.versions("models/churn")] == [1, 0]
+    filled.delete(Ref.parse("models/churn@latest"))
+    assert [blob.version for blob in filled.versions("models/churn")] == [0]
 
 
 def test_a_version_under_an_alias_is_not_deleted(filled: Store) -> None:

@@ -118,7 +118,7 @@ def rm(ctx: click.Context, /, refs: tuple[str, ...], *, yes: bool, dry_run: bool
 
 
 def _is_whole(ref: str) -> bool:
-    return not ref.endswith("@latest") and Ref.parse(ref).is_newest
+    return Ref.parse(ref).is_bare
 
 
 def _what_goes(store: Store, ref: str) -> list[Blob]:

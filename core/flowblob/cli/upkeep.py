@@ -110,7 +110,7 @@ def _versions(store: Store, refs: Iterable[str]) -> Iterator[Blob]:
     from flowblob.model import Ref
 
     for ref in refs:
-        if Ref.parse(ref).is_newest and not ref.endswith("@latest"):
+        if Ref.parse(ref).is_bare:
             yield from store.versions(ref)
         else:
             yield store.resolve(ref)

@@ -29,7 +29,7 @@ class Deleting(Reading, Releasing):
     def _delete(self, connection: Connection, ref: Ref, by: str) -> list[Blob]:
         self._serialize(connection, ref.key)
         now = self._now(connection)
-        if ref.is_newest:
+        if ref.is_bare:
             return self._delete_key(connection, ref.key, now, by)
         joins, where, parameters = find_clause(ref)
         row = connection.execute(

@@ -11,6 +11,7 @@ from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.errors import InvalidInputError
+from flowblob.model import LATEST
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection, Dialect, Row
@@ -58,7 +59,7 @@ def _form(ref: Ref) -> tuple[str, tuple[Any, ...]]:
         return "any_digest", (ref.digest,)
     if ref.version is not None:
         return "version", (ref.key, ref.version)
-    if ref.alias:
+    if ref.alias and ref.alias != LATEST:
         return "alias", (ref.key, ref.alias)
     if ref.digest:
         return "digest", (ref.digest, ref.key)
@@ -68,7 +69,8 @@ def _form(ref: Ref) -> tuple[str, tuple[Any, ...]]:
 def find_clause(ref: Ref) -> tuple[str, str, tuple[Any, ...]]:
     """Return source, condition and values of the one version that a reference names."""
     form, parameters = _form(ref)
-    return "version v JOIN incarnation i ON i.seq = v.incarnation", _FORMS[form], parameters
+    link = "v.seq = i.newest" if form == "newest" else "i.seq = v.incarnation"
+    return f"version v JOIN incarnation i ON {link}", _FORMS[form], parameters
 
 
 class Reading(SqlEngine):
