@@ -71,6 +71,7 @@ def write(store: Store, path: str, content: bytes) -> None:
         if store_id == store.store_id:  # the value is here already
             blob = store.resolve(Ref(id=blob_id))
             _bound(store, path, blob, document)
+            _link(store, outputs.of_path(path), blob)
             return
     began = time.perf_counter()
     value = _value(store, path, content, document)
@@ -82,7 +83,8 @@ def write(store: Store, path: str, content: bytes) -> None:
         tell_stored(run_logger(), blob, output.run, time.perf_counter() - began)
     else:
         blob = own
-    _bound(store, path, blob, document, is_native=value is not _NOTHING)
+    is_native = own is not None or value is not _NOTHING
+    _bound(store, path, blob, document, is_native=is_native)
     _link(store, output, blob)
 
 

@@ -169,6 +169,20 @@ def test_a_cached_function_as_a_task_makes_one_entry_and_one_payload(
     assert [found.digest for found in store.catalog.generations()].count(digest) == 1
 
 
+def test_a_cached_function_keeps_its_value_whatever_serializer_the_task_has(
+    block: FlowblobStorage, store: Store
+) -> None:
+    made = task(cached_double, cache_policy=INPUTS, result_serializer="json", name="json_double")
+
+    @flow(name="daily", result_storage=block)
+    def daily():
+        state = made(4, return_state=True)
+        return state.name, state.result()
+
+    assert [daily(), daily()] == [("Completed", 8), ("Cached", 8)]
+    assert store.get("daily/json_double") == 8
+
+
 def test_a_cached_function_called_inside_a_task_is_linked_to_it(
     block: FlowblobStorage, store: Store
 ) -> None:
