@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flowblob.airflow")
 
 _active: set[Call] = set()
+#: A task that is back before the scheduler has seen its last process end is failed by it, since it
+#: takes that end for the new one's.
+_RESCHEDULE_SECONDS = 15.0
 #: How long a killed task may spend on releasing what it holds.
 _RELEASE_SECONDS = 3.0
 
@@ -111,8 +114,9 @@ class Call:
         try:
             hit = self._computation.prepare(wait=wait)
         except ReservationHeldError as held:
-            seconds = conf.getfloat(SECTION, "reschedule_seconds", fallback=30.0)
-            logger.info("%s Looking again in %.0f s.", held, seconds)
+            asked = conf.getfloat(SECTION, "reschedule_seconds", fallback=30.0)
+            seconds = max(asked, _RESCHEDULE_SECONDS)
+            logger.info("%s. Looking again in %.0f s", held.message, seconds)
             again = datetime.now(UTC) + timedelta(seconds=seconds)
             raise AirflowRescheduleException(again) from held  # type: ignore[no-untyped-call]
         return None if hit is None else Served(self._serve(hit))

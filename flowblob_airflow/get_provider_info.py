@@ -115,7 +115,10 @@ def _config() -> dict[str, Any]:
                 "default": "10",
             },
             "reschedule_seconds": {
-                "description": "After how long such a task looks again.",
+                "description": (
+                    "After how long such a task looks again; at least 15, since the scheduler "
+                    "must have seen the end of its last process."
+                ),
                 "version_added": "0.1.0",
                 "type": "float",
                 "example": "60",

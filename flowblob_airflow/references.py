@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flowblob.errors import InvalidInputError, NotFoundError
-from flowblob.model import quote_segment
+from flowblob.checks import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

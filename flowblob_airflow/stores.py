@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -139,7 +140,8 @@ def settings_of(connection: Any) -> config.Settings:
     url = _with_password(url, connection.login, connection.password)
     if extra.get("storage"):
         url += f"{'&' if '?' in url else '?'}storage={quote(extra['storage'], safe='')}"
-    return config.find(url, host=True)
+    found = config.find(url, host=True)
+    return replace(found, source=f"connection {connection.conn_id}")
 
 
 def _with_password(url: str, login: str | None, password: str | None) -> str:

@@ -59,7 +59,18 @@ def test_how_long_it_waits_and_when_it_looks_again_are_settings(store, monkeypat
     monkeypatch.setenv("AIRFLOW__FLOWBLOB__RESCHEDULE_SECONDS", "600")
     reserve(store, slow, 3)
     result = Host().run(dag_of(cached(slow), 3), "slow")
-    assert (result.msg.reschedule_date - result.msg.end_date).total_seconds() > 590
+    assert seconds_until_the_next_look(result) > 590
+
+
+def test_it_does_not_look_again_before_the_scheduler_knows_that_it_left(store, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__FLOWBLOB__RESCHEDULE_SECONDS", "1")
+    reserve(store, slow, 3)
+    result = Host().run(dag_of(cached(wait=0.01)(slow), 3), "slow")
+    assert seconds_until_the_next_look(result) > 14
+
+
+def seconds_until_the_next_look(result):
+    return (result.msg.reschedule_date - result.msg.end_date).total_seconds()
 
 
 def test_a_waiting_task_takes_the_result_of_the_other(store):
