@@ -94,7 +94,7 @@ class Bench:
         if self.store.exists("object"):
             self.store.delete("object")
         if SIZES[self.label] > BLOCK:
-            self.store.gc(grace="1us", dry_run=False, force=True)
+            self.store.gc(grace="1ms", dry_run=False, force=True)
 
     def compare_puts(self) -> None:
         renew = partial(self.fresh.renew, self.number)

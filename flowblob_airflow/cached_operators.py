@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 
+from flowblob.checks import parse_duration, validate_tags
 from flowblob.computation import CacheOptions, Computation
 from flowblob.errors import InvalidInputError
 from flowblob.keys import Recipe
-from flowblob.checks import parse_duration, validate_tags
 from flowblob_airflow import deferrals, references, refusals, runs
 from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import counted, from_context

@@ -17,8 +17,8 @@ from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
 import flowblob
 from flowblob.cached import CachedCall, is_cached
-from flowblob.computation import Computation, announce
 from flowblob.checks import parse_duration
+from flowblob.computation import Computation, announce
 from flowblob_airflow import references, refusals, runs
 from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import NEVER_COUNTED, counted, from_context

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from flowblob.errors import FlowblobError
 from flowblob.checks import new_id
+from flowblob.errors import FlowblobError
 from flowblob_airflow.stores import DEFAULT_CONN_ID, store_for
 
 if TYPE_CHECKING:

@@ -27,29 +27,26 @@ def on_task_instance_running(task_instance: Any) -> None:
 
 
 @hookimpl
-def on_task_instance_success(task_instance: Any) -> None:
-    """Forget the task."""
-    _end(task_instance)
-
-
-@hookimpl
 def on_task_instance_failed(task_instance: Any) -> None:
-    """Forget the task; whoever waits for what it was computing may start at once."""
-    _end(task_instance)
-
-
-@hookimpl
-def on_task_instance_skipped(task_instance: Any) -> None:
-    """Forget the task."""
-    _end(task_instance)
+    """Let whoever waits for what the task was computing start at once."""
+    calls = sys.modules.get("flowblob_airflow.calls")
+    if calls is not None and _runs_here(task_instance):
+        with best_effort("Releasing what the task was computing"):
+            calls.release_all()
 
 
 @hookimpl
 def before_stopping() -> None:
-    """Write the records that wait in memory: a worker's process does not end as others do."""
+    """Write what waits in memory and forget the task, however it ended, deferred included.
+
+    A worker's process does not end as others do, and `dag.test()` goes on with the next task.
+    """
     if (stores := sys.modules.get("flowblob_airflow.stores")) is not None:
         with best_effort("Writing what the task has read"):
             stores.flush_all()
+    if (xcom := sys.modules.get("flowblob_airflow.xcom")) is not None:
+        xcom.forget_returned()
+    runs.forget()
 
 
 def _adopt(task: Any) -> None:
@@ -67,17 +64,6 @@ def _adopt(task: Any) -> None:
 
         if unedited.is_meant(task):
             unedited.put_cache_in_front(task)
-
-
-def _end(task_instance: Any) -> None:
-    if not _runs_here(task_instance):
-        return
-    if (calls := sys.modules.get("flowblob_airflow.calls")) is not None:
-        with best_effort("Releasing what the task was computing"):
-            calls.release_all()
-    if (xcom := sys.modules.get("flowblob_airflow.xcom")) is not None:
-        xcom.forget_returned()
-    runs.forget()
 
 
 def _runs_here(task_instance: Any) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.checks import quote_segment
+from flowblob.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

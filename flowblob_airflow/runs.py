@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from flowblob.model import Run
 from flowblob.checks import utc_now
+from flowblob.model import Run
 
 #: What subprocesses of a task read; Airflow's own variables lack the map index and `ti.id`.
 _VARIABLES = (

@@ -19,10 +19,11 @@ from prefect.logging import get_logger, get_run_logger
 from prefect.transactions import get_transaction
 
 from flowblob.cache import reads
+from flowblob.checks import utc_now
 from flowblob.cli.text import duration, size
 from flowblob.computation import CacheOptions, Computation, Hit
 from flowblob.errors import FlowblobError, NotFoundError, ReservationHeldError
-from flowblob.model import Blob, CacheKey, Read, Run, utc_now
+from flowblob.model import Blob, CacheKey, Read, Run
 from flowblob_prefect import links
 from flowblob_prefect.records import Binding
 

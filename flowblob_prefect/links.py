@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import Note
+from flowblob.checks import utc_now
+from flowblob.drafts import Note
 from flowblob.errors import FlowblobError
 from flowblob.journal import best_effort
 from flowblob.keys import value_digest
-from flowblob.model import Blob, Run, utc_now
+from flowblob.model import Blob, Run
 from flowblob_prefect.recent import Recent
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from prefect.locking.protocol import LockManager
 from prefect.transactions import get_transaction
 
+from flowblob.checks import new_id
 from flowblob.errors import FlowblobError, ReservationLostError, UnavailableError
 from flowblob.heartbeat import Heartbeat
-from flowblob.model import Reservation, new_id
+from flowblob.model import Reservation
 from flowblob_prefect import stores
 from flowblob_prefect.calls import run_logger
 

@@ -16,7 +16,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.transactions import get_transaction
 
 from flowblob.cached import is_cached, module_stem
-from flowblob.model import KEY_BYTES, Run
+from flowblob.checks import KEY_BYTES
+from flowblob.model import Run
 from flowblob.objects import default_key
 from flowblob_prefect import runs
 from flowblob_prefect.recent import Recent

@@ -14,9 +14,9 @@ from prefect.settings import PREFECT_TASKS_REFRESH_CACHE
 from prefect.utilities.callables import parameters_to_args_kwargs
 
 from flowblob.cached import CachedCall, is_cached
+from flowblob.checks import parse_duration
 from flowblob.computation import CacheOptions, announce
 from flowblob.errors import InvalidInputError
-from flowblob.model import parse_duration
 from flowblob_prefect import outputs
 from flowblob_prefect.blocks import FlowblobStorage
 from flowblob_prefect.calls import CachedRun, Call, run_logger

@@ -9,7 +9,8 @@ from uuid import UUID
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.utilities.urls import url_for
 
-from flowblob.model import Run, utc_now
+from flowblob.checks import utc_now
+from flowblob.model import Run
 
 
 def current() -> Run | None:

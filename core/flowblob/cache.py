@@ -13,7 +13,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowblob import telemetry
-from flowblob.abc import Catalog, EntryDraft, Note, Payload, Record
+from flowblob.abc import Catalog
+from flowblob.checks import parse_duration, quote_segment, utc_now
+from flowblob.drafts import EntryDraft, Note, Payload, Record
 from flowblob.errors import (
     ConflictError,
     InvalidInputError,
@@ -23,18 +25,7 @@ from flowblob.errors import (
 )
 from flowblob.explaining import Explanation, Why, compare
 from flowblob.lazy import Lazy
-from flowblob.model import (
-    CacheEntry,
-    CacheKey,
-    Ingredient,
-    LookupStats,
-    Read,
-    Ref,
-    maker,
-    parse_duration,
-    quote_segment,
-    utc_now,
-)
+from flowblob.model import CacheEntry, CacheKey, Ingredient, LookupStats, Read, Ref, maker
 from flowblob.objects import Objects, PutRequest
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from flowblob import runs
+from flowblob.checks import parse_duration, quote_segment, validate_tags
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
-from flowblob.model import CacheKey, Run, TagValue, parse_duration, quote_segment, validate_tags
+from flowblob.model import CacheKey, Run, TagValue
 from flowblob.objects import default_key
 from flowblob.store import Store, default_store
 

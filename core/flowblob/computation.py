@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowblob import telemetry
-from flowblob.abc import EntryDraft, Record
 from flowblob.cache import Lookup, reads
+from flowblob.checks import utc_now
+from flowblob.drafts import EntryDraft, Record
 from flowblob.errors import (
     FlowblobError,
     PayloadCorruptError,
@@ -30,17 +31,7 @@ from flowblob.errors import (
 from flowblob.heartbeat import Heartbeat
 from flowblob.journal import best_effort
 from flowblob.lazy import Lazy
-from flowblob.model import (
-    Blob,
-    CacheEntry,
-    CacheKey,
-    Read,
-    Reservation,
-    Run,
-    TagValue,
-    maker,
-    utc_now,
-)
+from flowblob.model import Blob, CacheEntry, CacheKey, Read, Reservation, Run, TagValue, maker
 from flowblob.objects import PutRequest
 from flowblob.reserving import owner_name
 

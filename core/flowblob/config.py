@@ -26,8 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from flowblob.checks import parse_duration
 from flowblob.errors import InvalidInputError, NotFoundError, NotSupportedError
-from flowblob.model import parse_duration
 from flowblob.urls import (
     absolute,
     did_you_mean,

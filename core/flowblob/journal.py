@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 
-from flowblob.abc import Note
+from flowblob.drafts import Note
 
 logger = logging.getLogger(__name__)
 

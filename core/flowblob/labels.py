@@ -7,7 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from flowblob import runs
-from flowblob.model import Blob, Ref, TagValue, validate_alias, validate_key, validate_tags
+from flowblob.checks import validate_alias, validate_key, validate_tags
+from flowblob.model import Blob, Ref, TagValue
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowblob import runs
-from flowblob.abc import Note
 from flowblob.cache import reads
+from flowblob.checks import utc_now
+from flowblob.drafts import Note
 from flowblob.journal import best_effort
 from flowblob.lineage import Lineage, walk
-from flowblob.model import Blob, Read, Ref, Run, Use, utc_now
+from flowblob.model import Blob, Read, Ref, Run, Use
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flowblob import runs, serializers
-from flowblob.abc import Catalog, Commit, Draft, EntryDraft, Payload, Record, Serializer, Storage
+from flowblob.abc import Catalog, Serializer, Storage
+from flowblob.checks import new_id, quote_segment, validate_key, validate_metadata, validate_tags
+from flowblob.drafts import Commit, Draft, EntryDraft, Payload, Record
 from flowblob.errors import (
     InvalidInputError,
     NotFoundError,
@@ -20,18 +22,7 @@ from flowblob.errors import (
 )
 from flowblob.files import File
 from flowblob.journal import best_effort
-from flowblob.model import (
-    Blob,
-    Ref,
-    Reservation,
-    Run,
-    TagValue,
-    new_id,
-    quote_segment,
-    validate_key,
-    validate_metadata,
-    validate_tags,
-)
+from flowblob.model import Blob, Ref, Reservation, Run, TagValue
 from flowblob.payload import Progress, Verifier
 from flowblob.reader import PayloadReader
 from flowblob.serializers.manifests import path_problem

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from flowblob.abc import Spooled
+from flowblob.drafts import Spooled
 from flowblob.errors import InvalidInputError, PayloadCorruptError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Spool:
                 self._flush()
         else:
             self._flush()
-            for start in range(0, length, BLOCK):
-                self._open().write(view[start : start + BLOCK])
+            self._open().write(view)
         if self._progress is not None:
             self._progress(length)
         return length
@@ -178,20 +177,27 @@ class _HashedFile:
         self._sha256 = hashlib.sha256()
         self._xxh3 = xxh3()
         self._failure: BaseException | None = None
-        # Blocks are bounded, so that a fast producer of small writes does not fill the memory.
+        self._is_pulled = False
+        # Bounded, so that a fast producer of small writes does not fill the memory. One large value
+        # is one item however long: writing must run ahead of hashing, or the sync at the end finds
+        # all of it still to do.
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=64)
         self._thread = threading.Thread(target=self._hash, name="flowblob-hash", daemon=True)
         self._thread.start()
 
     def write(self, view: memoryview) -> None:
         self._queue.put(view)
+        written = 0
         try:
-            written = os.write(self._descriptor, view)
             while written < len(view):
-                written += os.write(self._descriptor, view[written:])
+                block = view[written : written + BLOCK]
+                count = os.write(self._descriptor, block)
+                if not self._is_pulled:  # here, since the other thread is the slower one
+                    self._xxh3.update(block[:count])
+                written += count
         except OSError as error:
             raise _storage_error(error, str(self.path.parent)) from error
-        self._position += len(view)
+        self._position += written
 
     def pull(self, source: int, length: int) -> int:
         """Copy up to `length` bytes inside the kernel; the copy is what gets hashed."""
@@ -204,6 +210,7 @@ class _HashedFile:
                 return 0
             raise _storage_error(error, str(self.path.parent)) from error
         if count:
+            self._is_pulled = True
             self._queue.put((self._position, count))
             self._position += count
         return count
@@ -236,15 +243,18 @@ class _HashedFile:
 
     def _hash(self) -> None:
         buffer = memoryview(bytearray(BLOCK))
+        is_pulled = False
         while (block := self._queue.get()) is not None:
             if self._failure is not None:
                 continue
             try:
                 if isinstance(block, tuple):
+                    is_pulled = True
                     self._hash_range(buffer, *block)
                 else:
-                    self._xxh3.update(block)
                     self._sha256.update(block)
+                    if is_pulled:  # what was pulled before comes first
+                        self._xxh3.update(block)
             except Exception as error:  # noqa: BLE001 - the writing thread raises it
                 self._failure = error
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from flowblob.abc import Payload, Storage
+from flowblob.abc import Storage
+from flowblob.drafts import Payload
 from flowblob.errors import (
     FlowblobError,
     InvalidInputError,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from flowblob.checks import new_id, parse_duration, validate_key
 from flowblob.errors import (
     InvalidInputError,
     ReservationHeldError,
@@ -17,7 +18,7 @@ from flowblob.errors import (
     UnavailableError,
 )
 from flowblob.heartbeat import Heartbeat
-from flowblob.model import CacheKey, Reservation, new_id, parse_duration, validate_key
+from flowblob.model import CacheKey, Reservation
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flowblob.abc import Catalog, Payload, Storage
+from flowblob.abc import Catalog, Storage
+from flowblob.drafts import Payload
 from flowblob.errors import ConflictError
 
 GRACE = timedelta(hours=1)

@@ -18,9 +18,10 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
+from flowblob.checks import new_id, utc_now, validate_metadata
 from flowblob.errors import InvalidInputError
 from flowblob.journal import best_effort
-from flowblob.model import Run, new_id, utc_now, validate_metadata
+from flowblob.model import Run
 
 logger = logging.getLogger(__name__)
 

@@ -12,31 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
 from flowblob import config, lazy, reserving, retention, runs, transfer
-from flowblob.abc import Commit
 from flowblob.cache import Cache
+from flowblob.checks import parse_duration, validate_alias, validate_key
+from flowblob.drafts import Commit
 from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.files import Dir, File
 from flowblob.journal import Journal, best_effort
 from flowblob.labels import Labels, actor
 from flowblob.lazy import Lazy
 from flowblob.links import Links, write_notes
-from flowblob.model import (
-    Blob,
-    CacheKey,
-    Ref,
-    Run,
-    TagValue,
-    parse_duration,
-    validate_alias,
-    validate_key,
-)
+from flowblob.model import Blob, CacheKey, Ref, Run, TagValue
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowblob.abc import Catalog, EntryDraft, Storage
+    from flowblob.abc import Catalog, Storage
+    from flowblob.drafts import EntryDraft
 
 _NOTHING: Any = object()
 _DECISIVE = ("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "FLOWBLOB_CACHE", "XDG_DATA_HOME", "HOME")

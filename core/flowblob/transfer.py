@@ -11,7 +11,7 @@ from flowblob.serializers.checkouts import read_manifest, restore
 from flowblob.serializers.manifests import parse
 
 if TYPE_CHECKING:
-    from flowblob.abc import Record
+    from flowblob.drafts import Record
     from flowblob.model import Blob
     from flowblob.objects import Objects
     from flowblob.reader import PayloadReader

@@ -13,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flowblob.abc import Catalog, Commit, Draft, Part, Payload, PlacementLost, Spooled, Storage
+from flowblob.abc import Catalog, Storage
+from flowblob.drafts import Commit, Draft, Part, Payload, PlacementLost, Spooled
 from flowblob.errors import InvalidInputError, StorageUnavailableError
 from flowblob.heartbeat import Heartbeat
 from flowblob.journal import best_effort

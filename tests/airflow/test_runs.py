@@ -9,7 +9,7 @@ import sys
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task
-from airflow_host import Host
+from airflow_host import DAY, Host
 
 import flowblob
 from flowblob_airflow import FlowblobHook, runs
@@ -124,6 +124,20 @@ def test_a_failed_task_leaves_nothing_either(store):
 
         write()
     Host().run(dag, "write")
+    assert flowblob.current_run() is None
+
+
+def test_a_rescheduled_task_leaves_nothing_either(store):
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    with DAG("etl") as dag:
+
+        @task
+        def later():
+            raise AirflowRescheduleException(DAY)
+
+        later()
+    assert Host().run(dag, "later").state == "up_for_reschedule"
     assert flowblob.current_run() is None
 
 

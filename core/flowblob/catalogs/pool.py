@@ -9,8 +9,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import Payload
 from flowblob.catalogs.sql.engine import to_row_and_payload
+from flowblob.drafts import Payload
 from flowblob.errors import CatalogUnavailableError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from flowblob.abc import Payload
+from flowblob.drafts import Payload
 from flowblob.model import Blob, CacheEntry, Ingredient, Read, Run, maker
 
 Row = tuple[Any, ...]

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from flowblob.abc import Payload
 from flowblob.catalogs import sqlite_file
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
 from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
+from flowblob.drafts import Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs.mounts import refuse_network
 from flowblob.catalogs.pool import Reader
+from flowblob.checks import new_id
 from flowblob.errors import (
     CatalogUnavailableError,
     ConflictError,
@@ -20,7 +21,6 @@ from flowblob.errors import (
     NotSupportedError,
     SchemaVersionError,
 )
-from flowblob.model import new_id
 
 if TYPE_CHECKING:
     from flowblob.catalogs.clock import Clock

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowblob.checks import parse_duration
 from flowblob.config import parse_size
 from flowblob.errors import InvalidInputError
-from flowblob.model import parse_duration
 from flowblob.urls import did_you_mean
 
 if TYPE_CHECKING:

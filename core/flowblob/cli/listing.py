@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowblob.checks import validate_alias
 from flowblob.cli import filters
 from flowblob.cli.commands import Command
 from flowblob.cli.records import blob_record, run_record, use_record, written_by
@@ -16,7 +17,7 @@ from flowblob.cli.session import Session, current_session
 from flowblob.cli.table import Column
 from flowblob.cli.text import age, plural, size, stamp
 from flowblob.errors import NotFoundError
-from flowblob.model import Ref, validate_alias
+from flowblob.model import Ref
 
 if TYPE_CHECKING:
     from flowblob.model import Blob, Run, Use

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
 
-from flowblob.abc import Spooled, physical_name
+from flowblob.checks import new_id
 from flowblob.cli.failures import DAMAGE, ERROR
 from flowblob.cli.text import duration, size
-from flowblob.model import new_id
+from flowblob.drafts import Spooled, physical_name
 
 if TYPE_CHECKING:
     from flowblob.abc import Storage

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flowblob.abc import Spooled, Storage
+from flowblob.abc import Storage
+from flowblob.drafts import Spooled
 from flowblob.errors import ConflictError, PayloadMissingError, StorageUnavailableError
 
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.[0-9a-f-]{32,36}\Z")

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from flowblob.abc import Spooled, Storage
+from flowblob.abc import Storage
+from flowblob.drafts import Spooled
 from flowblob.errors import ConflictError, PayloadMissingError
 
 

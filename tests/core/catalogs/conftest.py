@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from flowblob.abc import Draft, EntryDraft, Part, Spooled
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
-from flowblob.model import CacheKey, Ingredient, Reservation, Run, new_id
+from flowblob.checks import new_id
+from flowblob.drafts import Draft, EntryDraft, Part, Spooled
+from flowblob.model import CacheKey, Ingredient, Reservation, Run
 
 WORKER = Path(__file__).with_name("worker.py")
 

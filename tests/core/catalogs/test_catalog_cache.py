@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flowblob.checks import utc_now
 from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
-from flowblob.model import Read, Ref, utc_now
+from flowblob.model import Read, Ref
 
 TTL, HOLD = timedelta(seconds=30), timedelta(hours=1)
 KEY = "fb1:embed"

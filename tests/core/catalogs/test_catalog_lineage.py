@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowblob.abc import Note
+from flowblob.checks import new_id
+from flowblob.drafts import Note
 from flowblob.errors import InvalidInputError
-from flowblob.model import Ref, new_id
+from flowblob.model import Ref
 
 NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
 

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flowblob.abc import Draft, EntryDraft, Part
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
+from flowblob.checks import new_id
+from flowblob.drafts import Draft, EntryDraft, Part
 from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
-from flowblob.model import CacheKey, Ref, new_id
+from flowblob.model import CacheKey, Ref
 
 KEYS = st.sampled_from(["a", "a/b", "c"])
 DATA = st.sampled_from([b"", b"x", b"y", b"z"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flowblob.checks import new_id
 from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
-from flowblob.model import Ref, new_id
+from flowblob.model import Ref
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from flowblob.abc import PlacementLost
+from flowblob.checks import new_id
+from flowblob.drafts import PlacementLost
 from flowblob.errors import InvalidInputError
-from flowblob.model import Ref, new_id
+from flowblob.model import Ref
 
 TTL, GRACE = timedelta(minutes=5), timedelta(hours=24)
 

@@ -16,8 +16,9 @@ from datetime import timedelta
 import pytest
 
 from flowblob.catalogs.sqlite import SqliteCatalog
+from flowblob.checks import new_id
 from flowblob.errors import CatalogUnavailableError
-from flowblob.model import Ref, new_id
+from flowblob.model import Ref
 
 SECOND = timedelta(seconds=1)
 

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowblob.abc import Part
+from flowblob.checks import new_id
+from flowblob.drafts import Part
 from flowblob.errors import (
     AlreadyExistsError,
     InvalidInputError,
     NotFoundError,
     VersionConflictError,
 )
-from flowblob.model import Blob, Ref, new_id
+from flowblob.model import Blob, Ref
 
 
 def test_everything_given_at_a_put_is_found_again(catalog, make, clock):

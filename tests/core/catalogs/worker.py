@@ -11,10 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flowblob.abc import Draft, EntryDraft, Part
 from flowblob.catalogs.sqlite import SqliteCatalog
+from flowblob.checks import new_id
+from flowblob.drafts import Draft, EntryDraft, Part
 from flowblob.errors import ReservationLostError, VersionConflictError
-from flowblob.model import CacheKey, Ref, new_id
+from flowblob.model import CacheKey, Ref
 
 SECOND = timedelta(seconds=1)
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowblob.checks import utc_now
 from flowblob.errors import InvalidInputError
 from flowblob.keys import SCHEME, Recipe, hash_with, value_digest
-from flowblob.model import Blob, Ref, utc_now
+from flowblob.model import Blob, Ref
 
 
 def task(a: Any, b: Any = 2, *, c: Any = "c") -> None: ...

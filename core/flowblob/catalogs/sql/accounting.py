@@ -10,8 +10,8 @@ from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.model import LookupStats
 
 if TYPE_CHECKING:
-    from flowblob.abc import Note
     from flowblob.catalogs.sql.engine import Connection
+    from flowblob.drafts import Note
 
 _COUNT = """INSERT INTO lookup (day, name, hits, misses, seconds, size) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (day, name) DO UPDATE SET hits = lookup.hits + excluded.hits,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowblob.abc import Commit, Draft, Part, PlacementLost
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql.content import content_hash
 from flowblob.catalogs.sql.entries import Entries
@@ -12,13 +11,15 @@ from flowblob.catalogs.sql.lineage import Lineage
 from flowblob.catalogs.sql.names import Names
 from flowblob.catalogs.sql.placing import Placing
 from flowblob.catalogs.sql.releasing import Releasing
+from flowblob.checks import new_id
+from flowblob.drafts import Commit, Draft, Part, PlacementLost
 from flowblob.errors import (
     AlreadyExistsError,
     InvalidInputError,
     NotFoundError,
     VersionConflictError,
 )
-from flowblob.model import Blob, new_id
+from flowblob.model import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowblob.abc import Draft
+    from flowblob.drafts import Draft
 
 
 def content_hash(draft: Draft) -> bytes:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
-from flowblob.abc import Catalog, Payload
+from flowblob.abc import Catalog
 from flowblob.catalogs import rows
+from flowblob.drafts import Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")

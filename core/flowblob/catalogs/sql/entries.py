@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import EntryDraft, Payload
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.drafts import EntryDraft, Payload
 from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
 from flowblob.model import CacheEntry, Reservation
 

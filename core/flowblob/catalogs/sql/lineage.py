@@ -13,8 +13,8 @@ from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, Run, Use
 
 if TYPE_CHECKING:
-    from flowblob.abc import Note
     from flowblob.catalogs.sql.engine import Connection
+    from flowblob.drafts import Note
 
 _FIND_RUN = """SELECT seq, url, name, used, generated FROM run
     WHERE system = ? AND task_run_id = ? AND attempt = ?"""

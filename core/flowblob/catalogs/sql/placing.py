@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowblob.abc import Part, Payload, Spooled
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.checks import new_id
+from flowblob.drafts import Part, Payload, Spooled
 from flowblob.errors import InvalidInputError
-from flowblob.model import new_id
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import Payload, Record
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.checks import LATEST
+from flowblob.drafts import Payload, Record
 from flowblob.errors import InvalidInputError
-from flowblob.model import LATEST
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection, Dialect, Row

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowblob.abc import Acquired
 from flowblob.catalogs.sql.entries import Entries
+from flowblob.drafts import Acquired
 from flowblob.errors import InvalidInputError, ReservationLostError
 from flowblob.model import Reservation
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from flowblob.abc import Payload
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.drafts import Payload
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection
