@@ -65,9 +65,8 @@ def main(sessions: list[str]) -> int:
     ]
     print(f"\n{'session':<10} {'result':<8} {'time':>7} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for row in rows:
-        print(
-            f"{row.session:<10} {row.result:<8} {row.seconds:>5.0f} s {row.passed:>7} {row.failed:>7} {row.skipped:>8}"
-        )
+        counts = f"{row.passed:>7} {row.failed:>7} {row.skipped:>8}"
+        print(f"{row.session:<10} {row.result:<8} {row.seconds:>5.0f} s {counts}")
     passed = sum(row.passed for row in rows)
     failed = sum(row.failed for row in rows)
     skipped = sum(row.skipped for row in rows)
