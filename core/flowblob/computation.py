@@ -34,6 +34,7 @@ from flowblob.lazy import Lazy
 from flowblob.model import Blob, CacheEntry, CacheKey, Read, Reservation, Run, TagValue, maker
 from flowblob.objects import PutRequest
 from flowblob.reserving import owner_name
+from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.store import Store
@@ -105,7 +106,7 @@ class Hit:
 
     def __str__(self) -> str:
         run = f" from {self.run}" if self.run else ""
-        return f"hit {self.blob.ref}{run}, saved {show_seconds(self.saved.total_seconds())}"
+        return f"hit {self.blob.ref}{run}, saved {duration(self.saved)}"
 
 
 _make_hit = maker(Hit)
@@ -297,8 +298,8 @@ class Computation:
                 self._key.name,
                 self._why,
                 hit.blob.ref,
-                show_size(hit.blob.size),
-                show_seconds(seconds),
+                size(hit.blob.size),
+                duration(seconds),
                 extra=self._told("miss", hit),
             )
         return hit
@@ -538,26 +539,3 @@ def _digest(value: Any) -> str:
         return value_digest(value)
     except FlowblobError:
         return ""  # not hashable by our rules: only lazy arguments need it, and they say so then
-
-
-def show_seconds(seconds: float) -> str:
-    """Return a duration for people: `0.3 s`, `14 min 22 s`, `2 h 5 min`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds < 0.1 else f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def show_size(size: float) -> str:
-    """Return a size for people, in binary units: `12.0 MiB`."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    units = iter(("KiB", "MiB", "GiB", "TiB"))
-    unit = "B"
-    while size >= 1024 and (larger := next(units, "")):
-        size, unit = size / 1024, larger
-    return f"{size:.1f} {unit}"

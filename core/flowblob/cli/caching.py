@@ -11,8 +11,9 @@ from flowblob.cli.commands import Group
 from flowblob.cli.records import entry_record, written_by
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.table import Column
-from flowblob.cli.text import age, duration, plural, stamp
+from flowblob.cli.text import age, plural, stamp
 from flowblob.errors import NotFoundError
+from flowblob.wording import duration
 
 if TYPE_CHECKING:
     from flowblob.model import CacheEntry

@@ -13,9 +13,10 @@ from flowblob.cli.listing import BLOB_COLUMNS
 from flowblob.cli.records import blob_record
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import plural, size
+from flowblob.cli.text import plural
 from flowblob.errors import InvalidInputError
 from flowblob.model import Ref
+from flowblob.wording import size
 
 if TYPE_CHECKING:
     from flowblob.model import Blob

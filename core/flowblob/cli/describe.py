@@ -12,7 +12,8 @@ from flowblob.cli.filters import tags_text
 from flowblob.cli.records import blob_record, entry_record, run_record, use_record
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import age, duration, plural, size, stamp
+from flowblob.cli.text import age, plural, stamp
+from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.lineage import Lineage

@@ -14,9 +14,10 @@ from flowblob.cli.commands import Command
 from flowblob.cli.probes import Check
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.shell import settings_record
-from flowblob.cli.text import plural, size
+from flowblob.cli.text import plural
 from flowblob.errors import FlowblobError
 from flowblob.urls import mask
+from flowblob.wording import size
 
 if TYPE_CHECKING:
     from flowblob.store import Store

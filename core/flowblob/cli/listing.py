@@ -15,9 +15,10 @@ from flowblob.cli.records import blob_record, run_record, use_record, written_by
 from flowblob.cli.refs import complete_key
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.table import Column
-from flowblob.cli.text import age, plural, size, stamp
+from flowblob.cli.text import age, plural, stamp
 from flowblob.errors import NotFoundError
 from flowblob.model import Ref
+from flowblob.wording import size
 
 if TYPE_CHECKING:
     from flowblob.model import Blob, Run, Use

@@ -21,8 +21,8 @@ import xxhash
 
 from flowblob.checks import new_id
 from flowblob.cli.failures import DAMAGE, ERROR
-from flowblob.cli.text import duration, size
 from flowblob.drafts import Spooled, physical_name
+from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.abc import Storage

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TextIO
 
 from flowblob.cli.session import Session, wants_color
-from flowblob.cli.text import duration, size
+from flowblob.wording import duration, size
 
 #: Transfers that are over by then show nothing; longer ones are painted within 200 ms.
 FIRST_PAINT = 0.15

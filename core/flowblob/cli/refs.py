@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from click.shell_completion import CompletionItem
 
 from flowblob.cli.session import current_session
-from flowblob.cli.text import age, size
+from flowblob.cli.text import age
+from flowblob.wording import size
 
 if TYPE_CHECKING:
     import click

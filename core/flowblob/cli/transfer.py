@@ -20,8 +20,8 @@ from flowblob.cli.progress import Transfer
 from flowblob.cli.records import blob_record
 from flowblob.cli.refs import complete_key, complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import duration, size
 from flowblob.errors import AlreadyExistsError, FlowblobError, InvalidInputError
+from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.model import Blob

@@ -13,8 +13,9 @@ from flowblob.cli.commands import Command
 from flowblob.cli.progress import Transfer
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import plural, size
+from flowblob.cli.text import plural
 from flowblob.errors import NotFoundError, PayloadError, UnavailableError
+from flowblob.wording import size
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog

@@ -12,9 +12,10 @@ from flowblob.cli.listing import runs_named
 from flowblob.cli.records import entry_record, run_record
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
-from flowblob.cli.text import age, duration, plural, stamp
+from flowblob.cli.text import age, plural, stamp
 from flowblob.errors import NotFoundError
 from flowblob.model import CacheKey
+from flowblob.wording import duration
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -41,8 +41,11 @@ def scalar_parts_of(kind: type) -> PartsOf | None:
         if issubclass(kind, numpy.ufunc):
             return lambda value, _: ("ufunc", value.__name__)
     torch: Any = sys.modules.get("torch")
-    if torch is not None and issubclass(kind, (getattr(torch, "dtype", ()), torch.device)):
-        return lambda value, _: ("torch", str(value))
+    if torch is not None and hasattr(torch, "Tensor"):
+        if issubclass(kind, torch.dtype | torch.device | torch.layout | torch.memory_format):
+            return lambda value, _: ("torch", str(value))
+        if issubclass(kind, torch.Size):
+            return lambda value, _: ("torch", "Size", tuple(value))
     return None
 
 

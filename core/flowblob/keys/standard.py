@@ -42,6 +42,12 @@ def parts_of(kind: type) -> PartsOf | None:
     return None
 
 
+def _ordered(value: collections.OrderedDict[Any, Any], _: Hashing) -> Parts:
+    # Unlike other builtins it takes attributes; torch keeps versions there.
+    more = vars(value)
+    return ("ordered dict", dict(value), dict(more)) if more else ("ordered dict", dict(value))
+
+
 def _datetime(value: dt.datetime, _: Hashing) -> Parts:
     zone = value.tzinfo
     if zone is dt.UTC:  # the usual one, in a form that costs no node of its own
@@ -61,7 +67,8 @@ def _function(value: Any, hashing: Hashing) -> Parts:
     from flowblob.keys.code import nested_identity
 
     identity = nested_identity(value)
-    hashing.portable = False
+    if any(item.kind in ("function", "class") for item in identity.items):
+        hashing.portable = False  # a library's function alone counts by its name
     for text in identity.warnings:
         hashing.warn(text)
     return ("function", identity.digest)
@@ -164,7 +171,7 @@ _RULES: dict[type, PartsOf] = {
     dt.timedelta: lambda v, _: ("timedelta", v.days, v.seconds, v.microseconds),
     dt.timezone: lambda v, _: ("timezone", v.utcoffset(None), v.tzname(None)),
     re.Pattern: lambda v, _: ("pattern", v.pattern, v.flags),
-    collections.OrderedDict: lambda v, _: ("ordered dict", dict(v)),
+    collections.OrderedDict: _ordered,
     collections.defaultdict: lambda v, _: ("default dict", v.default_factory, dict(v)),
     collections.Counter: lambda v, _: ("counter", dict(v)),
     collections.deque: lambda v, _: ("deque", list(v), v.maxlen),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowblob import Run, Store
+from flowblob import Run, Store, wording
 from flowblob.cli import progress, table, text
 from flowblob.cli.listing import BLOB_COLUMNS
 from flowblob.cli.session import Session, wants_color
@@ -160,7 +160,7 @@ def test_a_key_that_the_terminals_encoding_lacks_is_escaped(program: Cli, store:
     ],
 )
 def test_sizes_have_at_most_four_signs(count: int, shown: str) -> None:
-    assert text.size(count) == shown
+    assert wording.size(count) == shown
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_sizes_have_at_most_four_signs(count: int, shown: str) -> None:
     ],
 )
 def test_durations_have_two_units(seconds: float, shown: str) -> None:
-    assert text.duration(seconds) == shown
-    assert text.duration(timedelta(seconds=seconds)) == shown
+    assert wording.duration(seconds) == shown
+    assert wording.duration(timedelta(seconds=seconds)) == shown
 
 
 @pytest.mark.parametrize(

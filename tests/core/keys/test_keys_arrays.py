@@ -381,13 +381,3 @@ def test_objects_inside_of_arrays_count_exactly() -> None:
     assert value_digest(boxed({"b", "a"})) == value_digest(boxed({"a", "b"}))
     assert value_digest(boxed((1,))) != value_digest(boxed([1]))
     assert value_digest(boxed(1)) != value_digest(boxed(True))
-
-
-def test_tensors_count_by_value_dtype_and_shape() -> None:
-    torch = pytest.importorskip("torch")
-    base = torch.arange(6.0).reshape(2, 3)
-    assert value_digest(base.T) == value_digest(base.T.contiguous())
-    assert value_digest(base.bfloat16()) == value_digest(base.clone().bfloat16())
-    different = [base, base.double(), base.reshape(3, 2), base.bfloat16(), base.to_sparse()]
-    different += [base.clone().requires_grad_(), torch.nn.Parameter(base), base[:0], base.int()]
-    assert len({value_digest(value) for value in different}) == len(different)
