@@ -198,6 +198,34 @@ class Cache:
         telemetry.count("cache.misses", function=name)
         self._note(Note(utc_now(), role="miss", name=name))
 
+    def key(
+        self,
+        function: Callable[..., Any],
+        inputs: Mapping[str, Any],
+        *,
+        version: str | None = None,
+        name: str | None = None,
+    ) -> CacheKey:
+        """Return the cache key of a call, as `@cached` and the hosts make it.
+
+        Args:
+            function: The plain function.
+            inputs: Its arguments by name; defaults are filled in.
+            version: Stands in the key instead of the code; needs `name`.
+            name: Stands in the key instead of the function's name.
+
+        Example:
+            >>> from flowblob import Store
+            >>> store = Store("memory://")
+            >>> def double(x, by=2):
+            ...     return x * by
+            >>> store.cache.key(double, {"x": 4}) == store.cache.key(double, {"x": 4, "by": 2})
+            True
+        """
+        from flowblob.keys import Recipe
+
+        return Recipe(function, name=name, version=version).key((), dict(inputs))
+
     # ------------------------------------------------------------ writing
 
     def put(
@@ -254,8 +282,13 @@ class Cache:
             max_age=parse_duration(max_age, what="max_age"),
         )
         self._objects.put(base, value, self._request(draft))
-        self.make_room()
-        return self.entry(full)
+        made_now = self.entry(full)
+        try:
+            self.make_room(keep=made_now.key)
+        except QuotaExceededError:
+            self._evict(made_now)
+            raise
+        return made_now
 
     def _request(self, entry: EntryDraft | None = None) -> PutRequest:
         return PutRequest(run=self._current_run(), entry=entry)
@@ -366,10 +399,13 @@ class Cache:
 
     # ------------------------------------------------------------ room
 
-    def make_room(self) -> int:
+    def make_room(self, *, keep: str = "") -> int:
         """Evict the least recently used entries until the quota holds; returns how many.
 
         An entry goes together with its version, unless an alias, another entry or a pin keeps that.
+
+        Args:
+            keep: Key of an entry to leave alone, as the one that was just written.
 
         Raises:
             QuotaExceededError: The quota is used up and nothing may be evicted.
@@ -380,7 +416,7 @@ class Cache:
         evicted = 0
         while (used := self._catalog.cache_size()) > quota:
             idle = self._catalog.entries(filters={"pinned": False}, idle_first=True)
-            if not any(self._evict(entry) for entry in idle):
+            if not any(entry.key != keep and self._evict(entry) for entry in idle):
                 raise QuotaExceededError(
                     f"The cache holds {used:,} bytes, its quota is {quota:,}",
                     hint="Unpin entries, take aliases away, or raise cache_quota",

@@ -480,7 +480,7 @@ class Computation:
             return self._serve(self._store.cache.lookup(self._key))
         self._reservation = None  # TXN-B released it
         with best_effort("Keeping the cache within its quota"):
-            self._store.cache.make_room()
+            self._store.cache.make_room(keep=self._key.digest)
         now = utc_now()
         made = CacheEntry(
             self._key.digest,
