@@ -51,7 +51,8 @@ def pytest(session: nox.Session, env: str, *arguments: str, parallel: bool = Fal
 
 def _holds(folder: str) -> bool:
     path = ROOT / folder
-    return path.is_file() or any(path.rglob("test_*.py"))
+    # Code outside of tests/ holds doctests.
+    return path.is_file() or any(path.rglob("test_*.py" if folder.startswith("tests") else "*.py"))
 
 
 @nox.session

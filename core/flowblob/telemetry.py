@@ -14,7 +14,7 @@ from typing import Any
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
-def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
+def span(name: str, /, **attributes: Any) -> AbstractContextManager[Any]:
     """Return a span `flowblob.<name>` to use in a `with` statement.
 
     Args:
@@ -22,7 +22,7 @@ def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
         attributes: Set on the span as `flowblob.<attribute>`.
 
     Example:
-        >>> with span("lookup", name="features"):
+        >>> with span("lookup", function="features"):
         ...     pass
     """
     trace = sys.modules.get("opentelemetry.trace")
@@ -36,7 +36,7 @@ def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
     return started
 
 
-def count(name: str, amount: float = 1, **attributes: Any) -> None:
+def count(name: str, amount: float = 1, /, **attributes: Any) -> None:
     """Add to the counter `flowblob.<name>`: `cache.hits`, `cache.misses`, `cache.seconds_saved`."""
     if "opentelemetry.metrics" in sys.modules:
         told = {f"flowblob.{key}": value for key, value in attributes.items()}

@@ -52,8 +52,10 @@ def flow() -> str:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Iterator[Load]:
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Import source text as a module of the user, under a new name and file each time."""
+    # Bytecode is matched by size and whole seconds: a rewritten file would run its old code.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     counter = itertools.count()
     before = set(sys.modules)
 
