@@ -12,11 +12,11 @@ from prefect.utilities.callables import parameters_to_args_kwargs
 
 from flowblob.cached import is_cached
 from flowblob.checks import utc_now
-from flowblob.cli.text import duration
 from flowblob.drafts import Note
 from flowblob.errors import NotFoundError
 from flowblob.journal import best_effort
 from flowblob.model import Blob, Ref
+from flowblob.wording import duration
 from flowblob_prefect import links, outputs, runs
 from flowblob_prefect.calls import name_of, run_logger, tell_stored
 from flowblob_prefect.records import Binding, Document, is_metadata
