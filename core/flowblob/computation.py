@@ -533,9 +533,10 @@ class _Tolerance:
 
 def _digest(value: Any) -> str:
     """Hash the value now that it is in memory: a lazy reader never fetches it for that."""
-    from flowblob.keys import value_digest
+    from flowblob.keys import portable_digest
 
     try:
-        return value_digest(value)
+        # Where the user's own code counts in the digest, it may change, and nothing is kept.
+        return portable_digest(value)
     except FlowblobError:
         return ""  # not hashable by our rules: only lazy arguments need it, and they say so then
