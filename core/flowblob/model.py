@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from flowblob.checks import LATEST, validate_alias, validate_digest, validate_key
 from flowblob.errors import InvalidInputError
 
-Role = Literal["input", "output", "cache_hit"]
 TagValue = str | int | float | bool
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 

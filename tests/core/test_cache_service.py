@@ -175,6 +175,15 @@ def test_pinned_and_aliased_entries_are_never_evicted(tmp_path: Path) -> None:
         assert sorted(entry.name for entry in store.cache.entries()) == ["a", "b"]
 
 
+def test_what_nobody_used_for_so_long_is_dropped_unless_pinned(store: Store) -> None:
+    store.cache.put("kept", 1)
+    store.cache.pin("kept")
+    store.cache.put("idle", 2)
+    assert store.cache.drop_unused("1h") == 0
+    assert store.cache.drop_unused(0.000001) == 1
+    assert [entry.name for entry in store.cache.entries()] == ["kept"]
+
+
 def test_a_put_under_a_lost_lease_is_refused(store: Store) -> None:
     key = store.cache.key(_double, {"x": 1})
     lease = store.reserve(key, ttl="30s")

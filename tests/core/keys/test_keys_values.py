@@ -78,20 +78,6 @@ class Plain:
         self.__dict__.update(values)
 
 
-class Lazy:
-    __flowblob_lazy__ = True
-
-    def __init__(self, value: object, digest: str | None = None) -> None:
-        self.value, self.digest, self.loads = value, digest, 0
-
-    def value_digest(self) -> str | None:
-        return self.digest
-
-    def load(self) -> object:
-        self.loads += 1
-        return self.value
-
-
 class Keyed:
     def __init__(self, key: object) -> None:
         self.key = key
