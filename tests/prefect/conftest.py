@@ -27,14 +27,14 @@ from flowblob_prefect import FlowblobStorage
 from flowblob_prefect.stores import store_for
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let Prefect's own clients leave their sockets to the garbage collector."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
-            item.add_marker(
-                pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-            )
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Prefect's own clients leave their sockets to the garbage collector.
+
+    For the whole session, not for each test: pytest collects once more after the last one, and a
+    socket that it finds then would fail a session whose tests all passed.
+    """
+    for category in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{category}")
 
 
 @pytest.fixture(scope="session", autouse=True)

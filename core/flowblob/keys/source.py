@@ -55,7 +55,7 @@ class _Module:
     """The functions and classes of one source file."""
 
     def __init__(self, text: str, filename: str) -> None:
-        self._tree = ast.parse(text, filename)
+        self._tree = _parse(text, filename)
         self.codes: dict[str, list[types.CodeType]] = {}
         self._functions: dict[tuple[int, str], list[Function]] = {}
         self._has_lambdas = False
@@ -88,6 +88,16 @@ class _Module:
                     self.classes.setdefault(prefix + child.name, []).append(child)
                     inner = f"{prefix}{child.name}."
                 self._index(child, inner)
+
+
+def _parse(text: str, filename: str) -> ast.Module:
+    try:
+        return ast.parse(text, filename)
+    except SystemError:
+        # Before 3.11.8 and 3.12.2 CPython counts the depth of all parses in one place, and fails
+        # one during which another ran: in a thread, or in a finalizer that formats a traceback
+        # (https://github.com/python/cpython/issues/106905). The text is good: parse it again.
+        return ast.parse(text, filename)
 
 
 def _first_line(node: Any) -> int:

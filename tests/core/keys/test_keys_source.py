@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import linecache
 import os
 import subprocess
@@ -140,3 +142,29 @@ def test_classes_of_one_name_are_told_apart_by_where_they_stand(load: Load) -> N
     """
     one, other = load(text.format(flag="True")), load(text.format(flag="False"))
     assert digest(one) != digest(other)
+
+
+class _Parsing:
+    """Garbage whose finalizer parses, as one that formats a traceback does."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        ast.parse("f(" * 5 + ")" * 5)
+
+
+def test_a_parse_inside_a_parse_does_no_harm(load: Load) -> None:
+    lines = [f"def f{i}(x): return [x + {i}, (x, {{x: {i}}})]" for i in range(200)]
+    text = "\n".join(["def task(x): return x", *lines])
+    expected = digest(load(text))
+    module = load(text)
+    before = gc.get_threshold()
+    garbage = [_Parsing() for _ in range(20)]
+    gc.set_threshold(5, 1, 1)
+    try:
+        del garbage
+        found = digest(module)
+    finally:
+        gc.set_threshold(*before)
+    assert found == expected
