@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from prefect.locking.protocol import LockManager
 from prefect.transactions import get_transaction
 
-from flowblob.checks import new_id
 from flowblob.errors import FlowblobError, ReservationLostError, UnavailableError
 from flowblob.heartbeat import Heartbeat
 from flowblob.model import Reservation
@@ -269,16 +268,9 @@ class FlowblobLockManager(LockManager):
             stop.set()
 
     def _holder(self, key: str) -> str:
-        """Return who holds the lock, anywhere; empty if nobody does.
-
-        The contract has no question without an attempt, so a free lock is taken for an instant.
-        """
-        probe = f"probe/{new_id()}"
-        got = self._store.catalog.acquire(_name(key), probe, ttl=_LEASE, max_hold=_LEASE)
-        if got.reservation is None:
-            return got.holder
-        self._store.catalog.release(got.reservation)
-        return ""
+        """Return who holds the lock, anywhere; empty if nobody does."""
+        held = self._store.catalog.holder(_name(key))
+        return "" if held is None else held[0]
 
     # ------------------------------------------------------------ this process's table
 

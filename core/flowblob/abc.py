@@ -353,6 +353,10 @@ class Catalog(ABC):
     def release(self, reservation: Reservation) -> bool:
         """End a reservation; returns whether it was still held. Idempotent."""
 
+    @abstractmethod
+    def holder(self, key: str) -> tuple[str, timedelta] | None:
+        """Say who holds a reservation, and for how long without a heartbeat; None for nobody."""
+
     # storage keys of hosts ------------------------------------------
 
     @abstractmethod

@@ -230,6 +230,21 @@ def test_releasing_what_has_expired_says_it_was_not_held(catalog, clock):
     assert reserve(catalog, "you").token == 2
 
 
+def test_asking_for_the_holder_takes_nothing(catalog, clock):
+    assert catalog.holder(KEY) is None
+    held = reserve(catalog)
+    clock.move(seconds=10)
+    assert catalog.holder(KEY) == ("me", timedelta(seconds=20))
+    clock.move(seconds=20)
+    assert catalog.holder(KEY) is None
+    assert catalog.heartbeat(held).token == held.token
+    catalog.release(held)
+    assert catalog.holder(KEY) is None
+    held = reserve(catalog)
+    clock.boot, clock.tick_time = "boot-2", 5
+    assert catalog.holder(KEY) is None
+
+
 def test_a_reservation_of_another_boot_is_over(catalog, clock):
     held = reserve(catalog)
     clock.boot, clock.tick_time = "boot-2", 5

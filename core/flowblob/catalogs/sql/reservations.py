@@ -75,6 +75,16 @@ class Reservations(Entries):
         connection.execute(_TAKE, (key, owner, token, rev, boot, expires, hold_until))
         return Acquired(Reservation(key, owner, token, rev, ttl, timedelta(0, 0, expires - now)))
 
+    def holder(self, key: str) -> tuple[str, timedelta] | None:
+        return self._read(lambda connection: self._holder(connection, key))
+
+    def _holder(self, connection: Connection, key: str) -> tuple[str, timedelta] | None:
+        row = connection.execute(_STANDING, (key,)).fetchone()
+        boot, now = self._ticks(connection)
+        if row is None or row[2] != boot or row[3] <= now:
+            return None
+        return row[0], timedelta(0, 0, row[3] - now)
+
     def heartbeat(self, reservation: Reservation) -> Reservation:
         return self._write_relaxed(self._heartbeat, reservation)
 
