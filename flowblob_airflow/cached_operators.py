@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
+from flowblob.cached import named
 from flowblob.checks import parse_duration, validate_tags
 from flowblob.computation import CacheOptions, Computation
 from flowblob.errors import InvalidInputError
@@ -21,12 +23,16 @@ from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import counted, from_context
 from flowblob_airflow.inputs import loaded, settled
 from flowblob_airflow.stores import store_if_available
+from flowblob_airflow.triggers import ReservationTrigger
 
 if TYPE_CHECKING:
     from flowblob.computation import OnError
-    from flowblob.model import CacheKey, TagValue
+    from flowblob.model import CacheKey, Run, TagValue
 
 T = TypeVar("T", bound=BaseOperator)
+
+#: No method of any operator: a task comes back under it when it has waited in the triggerer.
+_WAITED = "__flowblob_waited__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +44,15 @@ class OperatorCache:
     options: CacheOptions
     task: TaskOptions
     ignore: frozenset[str]
+    name: str
     conn_id: str | None
+    deferrable: bool
 
 
 def cached_operator(
     operator: type[T],
     *,
+    name: str | None = None,
     version: str | None = None,
     ignore: Sequence[str] = (),
     salt: str | None = None,
@@ -59,6 +68,7 @@ def cached_operator(
     emit_on_hit: bool = True,
     key_context: Sequence[str] = (),
     wait: timedelta | str | float | None = None,
+    deferrable: bool | None = None,
     flowblob_conn_id: str | None = None,
 ) -> type[T]:
     """Return an operator class whose tasks reuse their results.
@@ -69,6 +79,8 @@ def cached_operator(
 
     Args:
         operator: Any operator but sensors, branches, and those that start in the triggerer.
+        name: Names the output instead of `<dag>/<task>`: a template over the operator's arguments
+            and `flow`, `task`, `run_id`. It also stands in the key.
         version: Stands in the key instead of the operator's code.
         ignore: Arguments of the operator that do not count.
         salt: Text that changes every key.
@@ -84,6 +96,8 @@ def cached_operator(
         emit_on_hit: Whether a hit updates the task's outlet assets.
         key_context: Keys of Airflow's context that count too.
         wait: How long to wait in the worker slot for another task that computes the same.
+        deferrable: Whether to wait for it in the triggerer after that, instead of looking again
+            every now and then; by default what Airflow's `[operators] default_deferrable` says.
         flowblob_conn_id: The connection of the store.
 
     Raises:
@@ -96,11 +110,13 @@ def cached_operator(
         ```
     """
     refusals.check_class(operator)
-    name = f"{operator.__module__}.{operator.__qualname__}"
+    known = name or f"{operator.__module__}.{operator.__qualname__}"
+    if deferrable is None:
+        deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
     cache = OperatorCache(
         operator=operator,
         recipe=Recipe(
-            _standing_for(operator), name=name, version=version, salt=salt, packages=packages
+            _standing_for(operator), name=known, version=version, salt=salt, packages=packages
         ),
         options=CacheOptions(
             ttl=parse_duration(ttl, what="ttl"),
@@ -119,7 +135,9 @@ def cached_operator(
             wait=parse_duration(wait, what="wait"),
         ),
         ignore=frozenset(ignore),
+        name=name or "",
         conn_id=flowblob_conn_id,
+        deferrable=deferrable,
     )
     names = {
         "__module__": operator.__module__,
@@ -150,14 +168,21 @@ class CachedTask:
 
     def execute(self, context: Any) -> Any:
         call = self._flowblob_begin(context)
-        if call is not None and (served := call.start()) is not None:
-            return served.value
+        try:
+            if call is not None and (served := call.start()) is not None:
+                return served.value
+        except AirflowRescheduleException as busy:
+            if call is None or not self.flowblob_cache.deferrable:
+                raise
+            raise self._flowblob_wait(call) from busy
         self._flowblob_load()
         return self._flowblob_compute(call, functools.partial(super().execute, context))  # type: ignore[misc]
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
     ) -> Any:
+        if next_method == _WAITED:
+            return self.execute(context)
         kwargs, carried = deferrals.taken(next_kwargs)
         call = self._flowblob_begin(context)
         if call is not None and not call.resume(carried):
@@ -165,6 +190,13 @@ class CachedTask:
         self._flowblob_load()
         resume = functools.partial(super().resume_execution, next_method, kwargs, context)  # type: ignore[misc]
         return self._flowblob_compute(call, resume)
+
+    def _flowblob_wait(self, call: Call) -> TaskDeferred:
+        """Return what sends this task to the triggerer until the other one is done."""
+        trigger = ReservationTrigger(
+            key=call.key.digest, flowblob_conn_id=self.flowblob_cache.conn_id
+        )
+        return TaskDeferred(trigger=trigger, method_name=_WAITED)
 
     def _flowblob_compute(self, call: Call | None, compute: Callable[[], Any]) -> Any:
         if call is None:
@@ -193,12 +225,13 @@ class CachedTask:
         store = store_if_available(cache.options.on_error, cache.conn_id)
         if store is None:
             return None
-        key = self._flowblob_key(context)
+        fields = self._flowblob_fields()
+        key = self._flowblob_key(fields, context)
         run = runs.run_of(context["ti"])
         computation = Computation(
             store,
             key,
-            output_key=references.output_key(run.flow, run.task, run.map_index),
+            output_key=self._flowblob_output(fields, run),
             options=cache.options,
             run=run,
             refresh=wish.refresh,
@@ -206,9 +239,15 @@ class CachedTask:
         )
         return Call(store, key, computation, context, cache.task)
 
-    def _flowblob_key(self, context: Any) -> CacheKey:
+    def _flowblob_output(self, fields: dict[str, Any], run: Run) -> str:
+        if name := self.flowblob_cache.name:
+            told = {"flow": run.flow, "task": run.task, "run_id": run.run_id}
+            return named(name, told | fields)
+        return references.output_key(run.flow, run.task, run.map_index)
+
+    def _flowblob_key(self, given: dict[str, Any], context: Any) -> CacheKey:
         cache = self.flowblob_cache
-        fields = {name: counted(value) for name, value in self._flowblob_fields().items()}
+        fields = {name: counted(value) for name, value in given.items()}
         extras = from_context(context, cache.task.key_context)
         if shared := fields.keys() & extras.keys():
             raise InvalidInputError(

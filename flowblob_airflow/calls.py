@@ -96,6 +96,11 @@ class Call:
         self._reads: list[Any] = []
 
     @property
+    def key(self) -> CacheKey:
+        """Key of the result."""
+        return self._key
+
+    @property
     def computation(self) -> Computation:
         """The core's steps."""
         return self._computation

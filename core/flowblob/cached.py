@@ -170,13 +170,26 @@ class CachedCall:
             {"flow": run.flow, "task": run.task, "run_id": run.run_id} if run else {}
         )
         fields |= self.recipe.bind(args, dict(kwargs))
-        try:
-            return self.name.format_map({name: _Quoted(value) for name, value in fields.items()})
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise InvalidInputError(
-                f"name={self.name!r} does not fit the call: {error}",
-                hint=f"It may use {', '.join('{' + name + '}' for name in fields)}",
-            ) from error
+        return named(self.name, fields)
+
+
+def named(template: str, fields: Mapping[str, Any]) -> str:
+    """Return the key that a `name=` template gives, with every value quoted as one segment.
+
+    Raises:
+        InvalidInputError: The template names something that is not there.
+
+    Example:
+        >>> named("features/{region}", {"region": "eu/west"})
+        'features/eu%2Fwest'
+    """
+    try:
+        return template.format_map({name: _Quoted(value) for name, value in fields.items()})
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            f"name={template!r} does not fit the call: {error}",
+            hint=f"It may use {', '.join('{' + name + '}' for name in fields)}",
+        ) from error
 
 
 class _Quoted:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -19,8 +21,10 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_host import Host, Tally
 
-from flowblob.errors import NotSupportedError
+from flowblob.errors import CatalogUnavailableError, NotSupportedError
 from flowblob_airflow import BlobSensor, cached_operator
+from flowblob_airflow.stores import store_for
+from flowblob_airflow.triggers import ReservationTrigger
 
 CALLS = Tally()
 
@@ -335,3 +339,58 @@ def test_another_task_does_not_compute_what_a_deferred_one_does(store, monkeypat
     host.run(dag, "query", run_id="one")
     assert host.run(dag, "query", run_id="two").state == "up_for_reschedule"
     assert CALLS == ["execute"]
+
+
+WaitingWaits = cached_operator(Waits, deferrable=True, wait=0.01)
+
+
+def waiter(result):
+    assert result.state == "deferred"
+    assert result.msg.classpath == "flowblob_airflow.triggers.ReservationTrigger"
+    back = {"next_method": result.msg.next_method, "next_kwargs": result.msg.next_kwargs}
+    return ReservationTrigger(**result.msg.trigger_kwargs | {"poll_interval": 0.05}), back
+
+
+def test_a_deferrable_waiter_waits_in_the_triggerer_and_takes_the_others_result(store):
+    host, dag = Host(), dag_of(WaitingWaits, n=3)
+    first = host.run(dag, "query", run_id="one")
+    trigger, back = waiter(host.run(dag, "query", run_id="two"))
+
+    with ThreadPoolExecutor(1) as pool:
+        event = pool.submit(lambda: asyncio.run(anext(trigger.run())))
+        second = host.run(dag, "query", run_id="one", **fired(first))
+        time.sleep(0.2)
+        assert not event.done()
+        host.ran(dag, "query", run_id="one", **fired(second))
+        back["next_kwargs"] = {**back["next_kwargs"], "event": event.result(20).payload}
+    CALLS.clear()
+    host.ran(dag, "query", run_id="two", **back)
+    assert CALLS == []
+    assert host.value(dag, "query", run_id="two") == (3, "x" * 3000)
+
+
+def test_a_deferrable_waiter_computes_when_the_other_gave_up(store):
+    host, dag = Host(), dag_of(WaitingWaits, n=3)
+    first = host.run(dag, "query", run_id="one")
+    trigger, back = waiter(host.run(dag, "query", run_id="two"))
+    kwargs = {**first.msg.next_kwargs, "error": "Trigger failure"}
+    assert host.run(dag, "query", next_method="__fail__", next_kwargs=kwargs).state == "failed"
+    asyncio.run(anext(trigger.run()))
+    assert host.run(dag, "query", run_id="two", **back).msg.classpath.endswith("Tick")
+    assert CALLS == ["execute", "execute"]
+
+
+def test_a_trigger_that_cannot_ask_lets_the_task_decide(store, monkeypatch, caplog):
+    def out(key):
+        raise CatalogUnavailableError("no answer")
+
+    trigger = ReservationTrigger(key="sha256:" + "0" * 64)
+    monkeypatch.setattr(store_for(None).catalog, "holder", out)
+    assert asyncio.run(anext(trigger.run())).payload == {"key": trigger.key}
+    assert "Cannot see who computes" in caplog.text
+
+
+def test_a_name_is_a_template_over_arguments_and_run(store):
+    made = cached_operator(Query, name="tables/{table}/{flow}")
+    Host().ran(dag_of(made, table="a/b"), "query")
+    assert [blob.key for blob in store.ls("tables/")] == ["tables/a%2Fb/etl"]
