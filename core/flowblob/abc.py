@@ -47,6 +47,15 @@ class Storage(ABC):
     def url(self) -> str:
         """Where the bytes are, with every secret masked."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody other than this user could have written the bytes.
+
+        Those of a pickle are then compared with their sha256 before it is loaded: the checksum of
+        every read finds damage, and not an attacker.
+        """
+        return True
+
     def spool_folder(self) -> Path:
         """Return this process's folder for temporary files, from which `write` takes payloads."""
         return Path(tempfile.gettempdir())
@@ -125,6 +134,15 @@ class Catalog(ABC):
     def store_id(self) -> str:
         """Uuid of the store, made with it."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody other than this user could have written a record.
+
+        From a shared catalog no pickle is loaded unless its signature verifies. Asked again for
+        each pickle as long as it says yes.
+        """
+        return True
+
     # payloads -------------------------------------------------------
 
     @abstractmethod
@@ -156,7 +174,10 @@ class Catalog(ABC):
         """Append a version, or find it unchanged (TXN-B, the only commit point).
 
         Version, tags, parents, the output Use, the cache entry, payload states and pins change in
-        one transaction. Exactly-once by `draft.op`.
+        one transaction. Exactly-once by `draft.op`. A new version gets the id, signature and
+        signature key of the draft as they are. The newest version counts as changed, though its
+        content is the same, if `draft.signers` is not empty and its signature key is not among
+        them: nobody here could load it.
 
         Raises:
             PlacementLost: A payload was condemned meanwhile.
@@ -216,10 +237,50 @@ class Catalog(ABC):
     def delete(self, ref: Ref, *, by: str = "") -> list[Blob]:
         """Tombstone one version, or a key with all its versions; return what was dropped.
 
+        Payloads are given up and not yet gone: see `undelete` and `condemned`.
+
         Raises:
             NotFoundError: Nothing lives there.
             ConflictError: An alias points at the one version.
         """
+
+    @abstractmethod
+    def live(self, *, after: str = "", limit: int = 1000) -> list[Blob]:
+        """Return the live versions of all keys in order of id, from beyond the id `after`."""
+
+    @abstractmethod
+    def drop(self, blob_ids: Sequence[str], *, by: str = "") -> list[Blob]:
+        """Tombstone exactly those of these versions that live and are not protected.
+
+        An alias protects a version, and so does a pinned cache entry that points at it or names it
+        as an output. Any other entry does not: it is a miss from now on. A key that loses all
+        versions stays, without one, and continues its numbers.
+
+        Args:
+            blob_ids: A few hundred ids at most, since all go in one transaction.
+            by: Who drops them.
+
+        Returns:
+            What was dropped.
+        """
+
+    @abstractmethod
+    def undelete(self, ref: Ref, *, by: str = "") -> list[Blob]:
+        """Take tombstones away again, as long as the payloads are still there.
+
+        The payloads of a dropped version stay its own until the collector condemns one of them.
+        `key@n` and `id:` bring back one version, however it was dropped. A bare key that has ended
+        comes back with the versions that went with it, as far as their payloads are there, and
+        with the aliases on them; one that stands without a version gets back what was dropped last.
+
+        Raises:
+            NotFoundError: Nothing of that name was dropped, or its payload was collected.
+            ConflictError: The name has begun another life.
+        """
+
+    @abstractmethod
+    def weigh(self, blob_ids: Sequence[str]) -> tuple[int, int]:
+        """Return number and stored bytes of the payloads that only these versions keep."""
 
     @abstractmethod
     def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
@@ -372,6 +433,9 @@ class Catalog(ABC):
     @abstractmethod
     def condemned(self, *, grace: timedelta, limit: int, dry_run: bool = False) -> list[Payload]:
         """Condemn what has no reference or live pin, and is old; return all condemned.
+
+        A dropped version refers to its payloads until its tombstone is older than `grace`; the
+        payload that is condemned then is its own no longer.
 
         Args:
             grace: How long nothing may have used a payload, on the catalog's wall clock.

@@ -73,12 +73,13 @@ CREATE TABLE version (
 CREATE INDEX version_digest ON version (digest) WHERE digest <> '';
 CREATE INDEX version_run ON version (run) WHERE run IS NOT NULL;
 
--- `released` tells a version given up by history=False from one that somebody deleted.
+-- `cause`: 0 somebody dropped this version, 1 history=False gave it up, 2 it went with its key.
+-- Its rows in version_payload go when the collector condemns what they point at.
 CREATE TABLE tombstone (
     version INTEGER PRIMARY KEY REFERENCES version (seq),
     at INTEGER NOT NULL,
     by TEXT NOT NULL,
-    released INTEGER NOT NULL
+    cause INTEGER NOT NULL
 );
 
 -- One physical copy of some bytes. A generation is never used twice; 'condemned' is final.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from flowblob.catalogs.sql.accounting import Accounting
 from flowblob.catalogs.sql.committing import Committing
-from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.engine import Connection, Dialect, Row
 from flowblob.catalogs.sql.reservations import Reservations
+from flowblob.catalogs.sql.reviving import Reviving
 from flowblob.catalogs.sql.upkeep import Upkeep
 
 
-class SqlCatalog(Reservations, Committing, Deleting, Upkeep, Accounting):
+class SqlCatalog(Reservations, Committing, Reviving, Upkeep, Accounting):
     """All of a catalog but the engine."""
 
 

@@ -18,9 +18,11 @@ _COUNT = """INSERT INTO lookup (day, name, hits, misses, seconds, size) VALUES (
     misses = lookup.misses + excluded.misses, seconds = lookup.seconds + excluded.seconds,
     size = lookup.size + excluded.size"""
 
-# Named parts are kept once for all versions that share them, so they count once as well.
+# Named parts are kept once for all versions that share them, so they count once as well. Evicting
+# a version must make room at once, though the collector comes later.
 _SIZE = """SELECT coalesce(sum(p.size), 0) FROM payload p WHERE p.seq IN (
-    SELECT m.payload FROM version_payload m JOIN entry e ON e.version = m.version)"""
+    SELECT m.payload FROM version_payload m JOIN entry e ON e.version = m.version
+    WHERE NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = m.version))"""
 
 
 class Accounting(SqlEngine):

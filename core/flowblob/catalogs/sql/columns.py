@@ -24,7 +24,7 @@ def blob_columns(dialect: Dialect) -> str:
         v.serializer, v.created_at, v.prev_version, v.filename, v.metadata,
         (SELECT {dialect.json_object} FROM tag t WHERE t.version = v.seq),
         v.partitions,
-        (SELECT {dialect.text_list} FROM alias a WHERE a.version = v.seq),
+        (SELECT {dialect.text_list} FROM alias a WHERE a.version = v.seq AND i.ended_at IS NULL),
         v.value_digest, v.parts, v.history, v.external, v.signature, v.signature_key, v.preview,
         {run_columns("r")}"""
 

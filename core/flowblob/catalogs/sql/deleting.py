@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.names import note_move
 from flowblob.catalogs.sql.reading import Reading, find_clause
-from flowblob.catalogs.sql.releasing import Releasing
+from flowblob.catalogs.sql.releasing import DROPPED, WITH_ITS_KEY, Releasing
 from flowblob.errors import ConflictError, NotFoundError
 from flowblob.model import Blob, Ref
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection
 
-_NEWEST = """UPDATE incarnation SET newest = (SELECT max(v.seq) FROM version v
-    WHERE v.incarnation = incarnation.seq
-    AND NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)) WHERE seq = ?"""
+_NEWEST = f"""UPDATE incarnation SET newest = (SELECT max(v.seq) FROM version v
+    WHERE v.incarnation = incarnation.seq AND {columns.LIVE}) WHERE seq = ?"""
+
+_ONE = f"""SELECT v.seq, v.incarnation FROM version v WHERE v.id = ? AND {columns.LIVE}
+    AND NOT EXISTS (SELECT 1 FROM alias a WHERE a.version = v.seq)
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.version = v.seq AND e.pinned <> 0)"""
 
 
 class Deleting(Reading, Releasing):
@@ -44,8 +48,8 @@ class Deleting(Reading, Releasing):
                 f"{dropped.ref} is what {', '.join(dropped.aliases)} points at",
                 hint="Move or remove the alias first",
             )
-        self._bury(connection, seq, now, by=by)
-        connection.execute(_NEWEST, (incarnation,))
+        self._bury(connection, seq, now, cause=DROPPED, by=by)
+        self._find_newest(connection, incarnation)
         return [dropped]
 
     def _delete_key(self, connection: Connection, key: str, now: int, by: str) -> list[Blob]:
@@ -61,14 +65,53 @@ class Deleting(Reading, Releasing):
             (row[0],),
         ).fetchall()
         for version in found:
-            self._bury(connection, version[-1], now, by=by)
+            self._bury(connection, version[-1], now, cause=WITH_ITS_KEY, by=by)
+        # The aliases stay where they are, unseen, for the case that the key is brought back.
         aliases = connection.execute(
             "SELECT name FROM alias WHERE incarnation = ?", (row[0],)
         ).fetchall()
         for (name,) in aliases:
             note_move(connection, row[0], name, None, at=now, by=by)
-        connection.execute("DELETE FROM alias WHERE incarnation = ?", (row[0],))
         connection.execute(
             "UPDATE incarnation SET ended_at = ?, newest = NULL WHERE seq = ?", (now, row[0])
         )
         return [rows.to_blob(version) for version in found]
+
+    def drop(self, blob_ids: Sequence[str], *, by: str = "") -> list[Blob]:
+        return self._write(self._drop, blob_ids, by)
+
+    def _drop(self, connection: Connection, blob_ids: Sequence[str], by: str) -> list[Blob]:
+        self._serialize(connection, *self._keys_of(connection, blob_ids))
+        now = self._now(connection)
+        outputs = _pinned_outputs(connection)
+        dropped, incarnations = [], set()
+        for blob_id in blob_ids:
+            row = connection.execute(_ONE, (blob_id,)).fetchone()
+            if row is None or blob_id in outputs:
+                continue
+            dropped.append(self._blob(connection, row[0]))
+            self._bury(connection, row[0], now, cause=DROPPED, by=by)
+            incarnations.add(row[1])
+        for incarnation in sorted(incarnations):
+            self._find_newest(connection, incarnation)
+        return dropped
+
+    def _keys_of(self, connection: Connection, blob_ids: Sequence[str]) -> list[str]:
+        """Return the keys of some versions, in one order for everybody who locks them."""
+        marks = ", ".join("?" * len(blob_ids))
+        found = connection.execute(
+            f"""SELECT DISTINCT i.key FROM version v JOIN incarnation i ON i.seq = v.incarnation
+            WHERE v.id IN ({marks})""",
+            tuple(blob_ids),
+        ).fetchall()
+        return sorted(key for (key,) in found)
+
+    def _find_newest(self, connection: Connection, incarnation: int) -> None:
+        connection.execute(_NEWEST, (incarnation,))
+
+
+def _pinned_outputs(connection: Connection) -> set[str]:
+    found = connection.execute(
+        "SELECT outputs FROM entry WHERE pinned <> 0 AND outputs <> '{}'"
+    ).fetchall()
+    return {blob_id for (text,) in found for blob_id in rows.from_text(text).values()}

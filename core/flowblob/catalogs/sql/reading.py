@@ -103,6 +103,11 @@ class Reading(SqlEngine):
             for r in self._query(columns.limited(sql, parameters, limit), parameters)
         ]
 
+    def live(self, *, after: str = "", limit: int = 1000) -> list[Blob]:
+        sql = f"""SELECT {columns.blob_columns(self.dialect)} FROM version v {columns.BLOB_JOINS}
+            WHERE v.id > ? AND {columns.LIVE} ORDER BY v.id LIMIT ?"""
+        return [rows.to_blob(row) for row in self._query(sql, (after, limit))]
+
     def blobs(
         self,
         *,

@@ -1,4 +1,4 @@
-"""Dropping versions: a tombstone each, and their payloads given up."""
+"""Dropping versions: a tombstone each; their payloads stay theirs until the collector comes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from flowblob.catalogs.sql.engine import SqlEngine
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection
 
-_RELEASE = """INSERT INTO tombstone (version, at, by, released)
+#: Why a version was dropped, as its tombstone says.
+DROPPED, RELEASED, WITH_ITS_KEY = range(3)
+
+_BURY = """INSERT INTO tombstone (version, at, by, cause)
     VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 
 
@@ -31,16 +34,10 @@ class Releasing(SqlEngine):
             (version, version, version, now),
         ).fetchone()
         if held is None:
-            self._bury(connection, version, now, by="", released=True)
+            self._bury(connection, version, now, cause=RELEASED)
 
     def _bury(
-        self, connection: Connection, version: int, now: int, *, by: str, released: bool = False
+        self, connection: Connection, version: int, now: int, *, cause: int, by: str = ""
     ) -> None:
-        connection.execute(_RELEASE, (version, now, by, int(released)))
-        # The grace of the collector counts from here: a reader may just have found the payload.
-        connection.execute(
-            """UPDATE payload SET changed_at = ?
-            WHERE seq IN (SELECT payload FROM version_payload WHERE version = ?)""",
-            (now, version),
-        )
-        connection.execute("DELETE FROM version_payload WHERE version = ?", (version,))
+        """Set the tombstone; the grace of the collector counts from it."""
+        connection.execute(_BURY, (version, now, by, cause))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
@@ -13,10 +15,15 @@ from flowblob.drafts import Payload
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection
 
+T = TypeVar("T")
+
 _MICROSECOND = timedelta(microseconds=1)
 
+# A version that was dropped lately may be brought back, and a reader may just have found it.
 _UNREFERENCED = """p.state <> 'condemned' AND p.changed_at <= ?
-    AND NOT EXISTS (SELECT 1 FROM version_payload m WHERE m.payload = p.seq)
+    AND NOT EXISTS (SELECT 1 FROM version_payload m
+        LEFT JOIN tombstone x ON x.version = m.version
+        WHERE m.payload = p.seq AND (x.at IS NULL OR x.at > ?))
     AND NOT EXISTS (SELECT 1 FROM payload b WHERE b.base = p.generation)
     AND NOT EXISTS (SELECT 1 FROM pin n
         WHERE n.payload = p.seq AND n.boot = ? AND n.expires > ?)"""
@@ -26,6 +33,22 @@ _CANDIDATES = f"SELECT p.seq FROM payload p WHERE {_UNREFERENCED} ORDER BY p.seq
 # The conditions stand again in the update: a put may have taken the payload since it was listed.
 _CONDEMN = f"""UPDATE payload SET state = 'condemned', changed_at = ?
     WHERE seq IN (SELECT p.seq FROM payload p WHERE p.seq = ? AND {_UNREFERENCED})"""
+
+_RELINQUISH = "DELETE FROM version_payload WHERE payload = ?"
+
+#: What some versions use, and how many of them use it.
+_USED = """SELECT m.payload, count(*) FROM version_payload m JOIN version v ON v.seq = m.version
+    WHERE v.id IN ({marks}) GROUP BY m.payload"""
+
+#: How many live versions use some payloads. A base is kept by its patches and counts for nobody.
+_USERS = f"""SELECT p.seq, max(CASE WHEN p.inline = 1 THEN p.size ELSE p.stored_size END), count(*)
+    FROM payload p
+    JOIN version_payload m ON m.payload = p.seq JOIN version v ON v.seq = m.version
+    WHERE p.seq IN ({{marks}}) AND {columns.LIVE}
+    AND NOT EXISTS (SELECT 1 FROM payload b WHERE b.base = p.generation)
+    GROUP BY p.seq"""
+
+_CHUNK = 500
 
 _LISTED = f"SELECT '', {columns.PAYLOAD} FROM payload p"
 
@@ -52,7 +75,7 @@ _PROMISES = {
         AND (d.payload IS NULL OR length(d.data) <> p.size)""",
     "an alias points at a dropped version": f"""SELECT i.key, a.name FROM alias a
         JOIN incarnation i ON i.seq = a.incarnation JOIN version v ON v.seq = a.version
-        WHERE NOT ({columns.LIVE}) OR i.ended_at IS NOT NULL""",
+        WHERE NOT ({columns.LIVE}) AND i.ended_at IS NULL""",
     "an ended key has a live version": f"""SELECT v.id FROM incarnation i
         JOIN version v ON v.incarnation = i.seq WHERE i.ended_at IS NOT NULL AND {columns.LIVE}""",
 }
@@ -65,7 +88,7 @@ class Upkeep(SqlEngine):
 
     def condemned(self, *, grace: timedelta, limit: int, dry_run: bool = False) -> list[Payload]:
         boot, ticks, before = self._query_clocks(grace)
-        found = self._query(_CANDIDATES, (before, boot, ticks, limit))
+        found = self._query(_CANDIDATES, (before, before, boot, ticks, limit))
         if dry_run:
             listed = [self._query(f"{_LISTED} WHERE p.seq = ?", seq)[0] for seq in found]
             return _payloads(self._query_condemned(limit) + listed)[:limit]
@@ -86,7 +109,9 @@ class Upkeep(SqlEngine):
         now = self._now(connection)
         before = now - grace // _MICROSECOND
         for seq in found:
-            connection.execute(_CONDEMN, (now, seq, before, boot, ticks))
+            done = connection.execute(_CONDEMN, (now, seq, before, before, boot, ticks))
+            if done.rowcount:
+                connection.execute(_RELINQUISH, (seq,))
 
     def forget(self, generation: str) -> None:
         self._write(_forget, generation)
@@ -94,6 +119,18 @@ class Upkeep(SqlEngine):
     def generations(self, *, after: str = "", limit: int = 10_000) -> list[Payload]:
         sql = f"{_LISTED} WHERE p.generation > ? ORDER BY p.generation LIMIT ?"
         return _payloads(self._query(sql, (after, limit)))
+
+    def weigh(self, blob_ids: Sequence[str]) -> tuple[int, int]:
+        mine: Counter[int] = Counter()
+        for chunk in _chunks(blob_ids):
+            mine.update(dict(self._query(_USED.format(marks=_marks(chunk)), chunk)))
+        freed = [
+            size
+            for chunk in _chunks(list(mine))
+            for seq, size, users in self._query(_USERS.format(marks=_marks(chunk)), chunk)
+            if users == mine[seq]
+        ]
+        return len(freed), sum(freed)
 
     def check(self) -> list[str]:
         problems = self._check_engine()
@@ -111,6 +148,14 @@ class Upkeep(SqlEngine):
             " UNION ALL ".join(f"SELECT '{t}', count(*) FROM {t}" for t in _TABLES.split())
         )
         return dict(found)
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _payloads(found: list[Any]) -> list[Payload]:

@@ -1,0 +1,122 @@
+"""Taking tombstones away again, as long as the collector has not been there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flowblob.catalogs.sql.deleting import Deleting
+from flowblob.catalogs.sql.names import note_move
+from flowblob.catalogs.sql.releasing import DROPPED, WITH_ITS_KEY
+from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
+from flowblob.model import Blob, Ref
+
+if TYPE_CHECKING:
+    from flowblob.catalogs.sql.engine import Connection, Row
+
+_DEAD = """SELECT v.seq FROM version v JOIN tombstone x ON x.version = v.seq
+    WHERE v.incarnation = ?"""
+
+_LIVES = "SELECT seq, ended_at, newest FROM incarnation WHERE key = ?"
+
+_LAST_LIFE = f"{_LIVES} AND ended_at IS NOT NULL ORDER BY seq DESC LIMIT 1"
+
+_LIFE_OF = """SELECT i.seq, i.ended_at, i.newest FROM incarnation i
+    JOIN version v ON v.incarnation = i.seq WHERE v.id = ? AND i.ended_at IS NOT NULL"""
+
+_LAST = """ AND x.cause = ? AND x.at = (
+    SELECT max(y.at) FROM tombstone y JOIN version w ON w.seq = y.version
+    WHERE w.incarnation = v.incarnation AND y.cause = x.cause)"""
+
+# A put pins what it uses before it commits; this is the same for a version that comes back.
+_HOLD = """UPDATE payload SET changed_at = ? WHERE state <> 'condemned'
+    AND seq IN (SELECT m.payload FROM version_payload m WHERE m.version = ?)"""
+
+_IS_WHOLE = """SELECT 1 FROM version v WHERE v.seq = ?
+    AND v.parts + CASE WHEN v.digest <> '' AND v.external = '' THEN 1 ELSE 0 END
+    = (SELECT count(*) FROM version_payload m WHERE m.version = v.seq)"""
+
+
+class Reviving(Deleting):
+    """A version comes back as it was: the same id, number and payloads."""
+
+    def undelete(self, ref: Ref, *, by: str = "") -> list[Blob]:
+        if not (ref.id or ref.is_bare or ref.version is not None):
+            raise InvalidInputError(
+                f"{ref} cannot be brought back by that name", hint="Write 'key', 'key@3' or 'id:…'"
+            )
+        return self._write(self._undelete, ref, by)
+
+    def _undelete(self, connection: Connection, ref: Ref, by: str) -> list[Blob]:
+        key = ref.key or "".join(self._keys_of(connection, [ref.id]))
+        self._serialize(connection, key)
+        now = self._now(connection)
+        life, found = _dropped(connection, ref, key)
+        back = [seq for seq in found if _hold(connection, seq, now)]
+        if not back:
+            raise NotFoundError(f"The payload of {ref} was collected", hint="It is gone for good")
+        for seq in back:
+            connection.execute("DELETE FROM tombstone WHERE version = ?", (seq,))
+        if life[1] is not None:
+            connection.execute("UPDATE incarnation SET ended_at = NULL WHERE seq = ?", (life[0],))
+            _return_aliases(connection, life[0], back, now, by)
+        self._find_newest(connection, life[0])
+        return [self._blob(connection, seq) for seq in back]
+
+
+def _dropped(connection: Connection, ref: Ref, key: str) -> tuple[Row, list[int]]:
+    """Return the life in which what the reference means was dropped, and the versions."""
+    standing = connection.execute(f"{_LIVES} AND ended_at IS NULL", (key,)).fetchone()
+    if ref.id:
+        ended = connection.execute(_LIFE_OF, (ref.id,)).fetchone()
+    else:
+        ended = connection.execute(_LAST_LIFE, (key,)).fetchone()
+    for life in (standing, ended):
+        found = [] if life is None else _dead(connection, ref, life)
+        if not found:
+            continue
+        if standing is not None and life is not standing:
+            raise ConflictError(
+                f"{key!r} has begun another life since", hint="Delete that one first, or copy it"
+            )
+        return life, found
+    raise NotFoundError(f"Nothing to bring back under {ref}", hint="It lives, or it never did")
+
+
+def _dead(connection: Connection, ref: Ref, life: Row) -> list[int]:
+    """Return the dropped versions of one life that a reference means, newest first."""
+    seq, ended_at, newest = life
+    sql, parameters = _DEAD, [seq]
+    if ref.id:
+        sql, parameters = f"{sql} AND v.id = ?", [seq, ref.id]
+    elif ref.version is not None:
+        sql, parameters = f"{sql} AND v.version = ?", [seq, ref.version]
+    elif ended_at is None and newest is not None:
+        return []  # the key lives: as a whole it was not dropped in this life
+    else:
+        sql += _LAST
+        parameters.append(DROPPED if ended_at is None else WITH_ITS_KEY)
+    return [
+        row[0] for row in connection.execute(f"{sql} ORDER BY v.seq DESC", parameters).fetchall()
+    ]
+
+
+def _hold(connection: Connection, version: int, now: int) -> bool:
+    """Keep the payloads of a version from the collector; says whether all are still there."""
+    connection.execute(_HOLD, (now, version))
+    return connection.execute(_IS_WHOLE, (version,)).fetchone() is not None
+
+
+def _return_aliases(
+    connection: Connection, incarnation: int, back: Sequence[int], now: int, by: str
+) -> None:
+    found = connection.execute(
+        "SELECT name, version FROM alias WHERE incarnation = ?", (incarnation,)
+    ).fetchall()
+    for name, version in found:
+        if version in back:
+            note_move(connection, incarnation, name, version, at=now, by=by)
+        else:
+            connection.execute(
+                "DELETE FROM alias WHERE incarnation = ? AND name = ?", (incarnation, name)
+            )
