@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flowblob.checks import new_id
 from flowblob.model import (
     Blob,
     CacheEntry,
@@ -144,6 +145,11 @@ class Draft:
         expect_version: Refuse unless this is the newest version.
         create: Refuse if the key lives.
         new_version: Append even if nothing changed.
+        blob_id: Uuid of the version to be, which the signature covers. A put that finds nothing
+            changed does not use it.
+        signature: HMAC of the version, by the key `signature_key`; empty where none is made.
+        signers: Ids of the keys whose signatures are believed here; unless empty, a newest version
+            that none of them signed counts as changed.
         reservation: Refuse once somebody else holds this lease; it stays held.
         entry: The cache entry that goes with it.
     """
@@ -163,8 +169,10 @@ class Draft:
     value_digest: str = ""
     external: str = ""
     preview: str = ""
+    blob_id: str = field(default_factory=new_id)
     signature: str = ""
     signature_key: str = ""
+    signers: tuple[str, ...] = ()
     expect_version: int | None = None
     create: bool = False
     new_version: bool = False

@@ -16,6 +16,7 @@ from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
 from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
 from flowblob.drafts import Payload
+from flowblob.ownership import is_private
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,6 +84,13 @@ class SqliteCatalog(SqlCatalog):
         if not self._store_id:
             self._open()
         return self._store_id
+
+    @property
+    def is_shared(self) -> bool:
+        if self.path is None:
+            return False
+        # SQLite gives its journals the mode of the file.
+        return not is_private(self.path.parent, self.path)
 
     def close(self) -> None:
         self._pool.close()

@@ -17,6 +17,7 @@ from pathlib import Path
 from flowblob.abc import Storage
 from flowblob.drafts import Spooled
 from flowblob.errors import ConflictError, PayloadMissingError, StorageUnavailableError
+from flowblob.ownership import is_private
 
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.[0-9a-f-]{32,36}\Z")
 _OWNER = "store-id"
@@ -44,6 +45,10 @@ class LocalStorage(Storage):
     @property
     def url(self) -> str:
         return self._folder.as_uri() if self._folder.is_absolute() else f"file:{self._folder}"
+
+    @property
+    def is_shared(self) -> bool:
+        return not is_private(self._folder)
 
     def spool_folder(self) -> Path:
         if self._spool is None or self._spool[0] != os.getpid():
@@ -111,7 +116,8 @@ class LocalStorage(Storage):
     def _create(self, store_id: str) -> str:
         """Make the folders, then the marker: a killed creation is continued by the next open."""
         try:
-            (self._folder / _SPOOL).mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self._folder / _SPOOL).mkdir(exist_ok=True, mode=0o700)
             for number in range(256):
                 (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
             draft = self.spool_folder() / _OWNER

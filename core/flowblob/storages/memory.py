@@ -28,6 +28,10 @@ class MemoryStorage(Storage):
     def url(self) -> str:
         return "memory://"
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     def claim(self, store_id: str) -> None:
         with self._lock:
             if self._store_id not in ("", store_id):
