@@ -118,8 +118,8 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
             _INSERT,
             (
                 draft.blob_id, incarnation, number, previous, draft.op, content, main.digest,
-                main.size, main.checksum, draft.kind, draft.media_type, draft.serializer, draft.filename,
-                draft.metadata or "{}", rows.to_text(dict(draft.partitions)),
+                main.size, main.checksum, draft.kind, draft.media_type, draft.serializer,
+                draft.filename, draft.metadata or "{}", rows.to_text(dict(draft.partitions)),
                 len(draft.parts) - (main is not _NO_PART), int(draft.history), draft.value_digest,
                 draft.external, draft.signature, draft.signature_key, draft.preview, run, now,
             ),
