@@ -6,6 +6,7 @@ and drops entries.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ class Cache:
 
     def key(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | str,
         inputs: Mapping[str, Any],
         *,
         version: str | None = None,
@@ -209,10 +210,14 @@ class Cache:
         """Return the cache key of a call, as `@cached` and the hosts make it.
 
         Args:
-            function: The plain function.
+            function: The plain function; or only its name, where the code is elsewhere: that needs
+                `version`, and all of its inputs.
             inputs: Its arguments by name; defaults are filled in.
-            version: Stands in the key instead of the code; needs `name`.
+            version: Stands in the key instead of the code; needs a name.
             name: Stands in the key instead of the function's name.
+
+        Raises:
+            InvalidInputError: A name without a version, or an input that cannot be hashed.
 
         Example:
             >>> from flowblob import Store
@@ -221,9 +226,13 @@ class Cache:
             ...     return x * by
             >>> store.cache.key(double, {"x": 4}) == store.cache.key(double, {"x": 4, "by": 2})
             True
+            >>> store.cache.key("train", {"rows": 3}, version="7").name
+            'train'
         """
         from flowblob.keys import Recipe
 
+        if isinstance(function, str):
+            name, function = name or function, _taking(function, inputs, version)
         return Recipe(function, name=name, version=version).key((), dict(inputs))
 
     # ------------------------------------------------------------ writing
@@ -511,3 +520,20 @@ def _sum(found: list[LookupStats], group: Callable[[LookupStats], str]) -> dict[
             old.size + row.size,
         )
     return total
+
+
+def _taking(name: str, inputs: Mapping[str, Any], version: str | None) -> Callable[..., Any]:
+    """Return what stands for a function of which only the name and the inputs are known."""
+    if version is None:
+        raise InvalidInputError(
+            f"Nothing is known of the code of {name!r}", hint="Give version=, or the function"
+        )
+
+    def named(**_: Any) -> None: ...
+
+    try:
+        keywords = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in inputs]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"The inputs of {name!r} need names: {error}") from error
+    named.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    return named

@@ -154,6 +154,18 @@ def test_the_key_builder_agrees_with_the_decorator(store: Store) -> None:
     )
 
 
+def test_a_function_that_is_only_named_has_the_key_of_the_real_one(store: Store) -> None:
+    def train(rows: int, depth: int = 3) -> int: ...
+
+    real = store.cache.key(train, {"rows": 1}, name="train", version="7")
+    assert store.cache.key("train", {"depth": 3, "rows": 1}, version="7").digest == real.digest
+    assert store.cache.key("train", {"depth": 4, "rows": 1}, version="7").digest != real.digest
+    with pytest.raises(InvalidInputError, match="Nothing is known of the code of 'train'"):
+        store.cache.key("train", {"rows": 1})
+    with pytest.raises(InvalidInputError, match="need names"):
+        store.cache.key("train", {"rows-x": 1}, version="7")
+
+
 def test_the_quota_evicts_what_was_used_least_recently(tmp_path: Path) -> None:
     with Store(f"sqlite://{tmp_path}/store?cache_quota=2500") as store:
         store.cache.put("a", "a" * 1000)
