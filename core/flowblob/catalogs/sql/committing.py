@@ -84,12 +84,12 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         is_new = head is None or _is_changed(draft, head, content)
         if is_new:
             seq = self._append(connection, draft, head, content=content, run=run, now=now)
-            _attach(connection, seq, draft.parts, payloads)
+            attach(connection, seq, draft.parts, payloads)
         else:
             seq = head[2]
             connection.execute("INSERT INTO outcome VALUES (?, ?, ?)", (draft.op, seq, now))
             _renew(connection, seq, draft.parts, payloads)
-        _heal(connection, draft.parts, payloads)
+        heal(connection, draft.parts, payloads)
         self._link(connection, draft, seq, run, now)
         if draft.entry is not None:
             self._put_entry(connection, draft.entry, seq, run, now)
@@ -206,9 +206,10 @@ def _check_expectations(draft: Draft, head: Row | None) -> None:
         )
 
 
-def _attach(
+def attach(
     connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
 ) -> None:
+    """Have a new version use its payloads, in this order."""
     for position, (part, payload) in enumerate(zip(parts, payloads, strict=True)):
         if payload is not None:
             connection.execute(
@@ -226,7 +227,7 @@ def _renew(
             connection.execute(_MOVE_TO, (payload, version, part.name, payload))
 
 
-def _heal(connection: Connection, parts: Sequence[Part], payloads: Sequence[int | None]) -> None:
+def heal(connection: Connection, parts: Sequence[Part], payloads: Sequence[int | None]) -> None:
     """Point all versions away from damaged bytes that this put brought anew."""
     for part, payload in zip(parts, payloads, strict=True):
         if payload is not None and connection.execute(_BAD, (part.digest,)).fetchone():

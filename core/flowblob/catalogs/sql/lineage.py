@@ -48,7 +48,7 @@ class Lineage(SqlEngine):
             if not note.blob_id:  # nothing new is used: the run ended, and its values are final
                 self._put_run(connection, note.run, at)
                 continue
-            version = _seq_of(connection, note.blob_id)
+            version = seq_of(connection, note.blob_id)
             if version is None:
                 continue  # written to a store that was replaced since: nothing to link to
             if note.run.identity not in runs:
@@ -92,7 +92,7 @@ class Lineage(SqlEngine):
         self, connection: Connection, version: int, parents: Sequence[str], now: int
     ) -> None:
         for parent in parents:
-            seq = _seq_of(connection, parent)
+            seq = seq_of(connection, parent)
             if seq is None:
                 raise NotFoundError(
                     f"The parent id:{parent} does not exist", hint="Name blobs of this store"
@@ -150,7 +150,8 @@ class Lineage(SqlEngine):
         return [rows.to_blob(row) for row in found]
 
 
-def _seq_of(connection: Connection, blob_id: str) -> int | None:
+def seq_of(connection: Connection, blob_id: str) -> int | None:
+    """Return the row number of a version, dropped or not."""
     row = connection.execute("SELECT seq FROM version WHERE id = ?", (blob_id,)).fetchone()
     return None if row is None else int(row[0])
 
