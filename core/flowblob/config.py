@@ -63,8 +63,11 @@ CacheMode = Literal["on", "off", "refresh", "readonly"]
 CACHE_MODES = ("on", "off", "refresh", "readonly")
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.IGNORECASE)
-_ENV = frozenset({"URL", "PROFILE", "CACHE", "CACHE_QUOTA", "INLINE_LIMIT", "NOTE_INTERVAL"})
-_ENV_ELSEWHERE = frozenset({"SIGNING_KEY", "ALLOW_PICKLE"})
+_ENV = frozenset(
+    {"URL", "PROFILE", "ALLOW_PICKLE", "CACHE", "CACHE_QUOTA", "INLINE_LIMIT", "NOTE_INTERVAL"}
+)
+#: Read by `trust`: a secret has no place in a file of settings or a URL.
+_ENV_ELSEWHERE = frozenset({"SIGNING_KEY", "SIGNING_KEY_FILE"})
 _ENV_PREFIXES = ("RUN_", "TEST_", "DEMO_", "SERVERS", "PREFECT_", "AIRFLOW_")
 
 
@@ -80,6 +83,7 @@ class Settings:
         note_interval: How long input uses and hit counts may wait in memory.
         cache: `on`, `off` (neither read nor written), `refresh` (written only) or `readonly`.
         cache_quota: Bytes that cached results may take; 0 for no limit.
+        allow_pickle: Load pickles that nobody signed from a store where others can write.
         sources: For every setting that is not a default, what decided on it.
     """
 
@@ -90,6 +94,7 @@ class Settings:
     note_interval: timedelta = timedelta(milliseconds=100)
     cache: CacheMode = "on"
     cache_quota: int = 0
+    allow_pickle: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -115,6 +120,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "note_interval": lambda value: parse_duration(value, what="note_interval"),
     "cache": lambda value: _choice(value, CACHE_MODES, "cache"),
     "cache_quota": lambda value: parse_size(value, what="cache_quota"),
+    "allow_pickle": lambda value: _flag(value, what="allow_pickle"),
 }
 
 
@@ -314,6 +320,16 @@ def _choice(value: Any, choices: Sequence[str], what: str) -> str:
         return value.lower()
     hint = did_you_mean(str(value), choices) or f"One of: {', '.join(choices)}"
     raise InvalidInputError(f"Invalid {what} {value!r}", hint=hint)
+
+
+def _flag(value: Any, *, what: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise InvalidInputError(f"Invalid {what} {value!r}", hint="Write true or false")
 
 
 def _url_text(value: Any, what: str) -> str:

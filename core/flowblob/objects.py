@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,7 +16,6 @@ from flowblob.errors import (
     InvalidInputError,
     NotFoundError,
     PayloadMissingError,
-    PayloadUnsafeError,
 )
 from flowblob.files import File
 from flowblob.journal import best_effort
@@ -26,6 +23,7 @@ from flowblob.model import Blob, Ref, Reservation, Run, TagValue
 from flowblob.payload import Progress, Verifier
 from flowblob.reader import PayloadReader
 from flowblob.serializers.manifests import path_problem
+from flowblob.trust import Trust
 from flowblob.writing import Intake, Put
 
 if TYPE_CHECKING:
@@ -66,15 +64,16 @@ class Objects:
     Attributes:
         catalog: Keeps the records.
         storage: Keeps what is not inline.
-        settings: Limits and trust.
+        settings: Limits.
+        trust: Decides which pickles may be loaded, and signs those that are written.
         verifier: What this process has verified already.
     """
 
     catalog: Catalog
     storage: Storage
     settings: Settings
+    trust: Trust
     verifier: Verifier = field(default_factory=Verifier)
-    _is_trusted: bool = False
 
     # ------------------------------------------------------------ writing
 
@@ -126,7 +125,10 @@ class Objects:
             inline=request.inline,
             inline_limit=self.settings.inline_limit,
         )
-        return put.run(draft, intake.finish())
+        payloads = intake.finish()
+        if self.trust.can_sign and serializers.by_id(draft.serializer).is_pickle:
+            draft = self.trust.sign(draft, payloads[0].spooled.digest)
+        return put.run(draft, payloads)
 
     def _draft(
         self, key: str, value: Any, chosen: Serializer, request: PutRequest, *, filename: str = ""
@@ -217,35 +219,30 @@ class Objects:
             report=self._suspect,
         )
 
-    def load(self, record: Record, *, mmap: bool = False) -> Any:
+    def load(self, record: Record, *, mmap: bool = False, is_code: bool = False) -> Any:
         """Return the value of a version, verified.
+
+        Args:
+            record: The version.
+            mmap: Return the value over the mapped file.
+            is_code: The caller unpickles the value, whatever its format: it is let through as
+                pickles are.
 
         Raises:
             PayloadError: Missing, damaged, or a pickle that nothing vouches for.
             SerializationError: This process cannot build the value.
         """
         serializer = serializers.by_id(record.blob.serializer)
-        if serializer.is_pickle:
-            self._check_trust(record.blob)
+        is_open = (serializer.is_pickle or is_code) and self.trust.admit(record.blob)
         reader = self.reader(record)
+        if is_open:
+            reader = reader.sealed(record.blob.digest)
         return serializer.view(reader) if mmap else serializer.load(reader)
 
     def _suspect(self, payload: Payload) -> None:
         """Have the next put of these bytes write them anew: that is how a store heals."""
         with best_effort("Marking a damaged payload"):
             self.catalog.mark(payload.generation, "suspect")
-
-    def _check_trust(self, blob: Blob) -> None:
-        folder = self.settings.folder
-        if self._is_trusted or folder is None:
-            return
-        facts = folder.stat()
-        if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & stat.S_IWOTH:
-            raise PayloadUnsafeError(
-                f"{blob.ref} is a pickle in {folder}, where others can write: their code could run",
-                hint=f"chmod 700 {folder}, if you trust what is in it",
-            )
-        self._is_trusted = True
 
 
 def _check(request: PutRequest, filename: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +22,7 @@ from flowblob.errors import (
     PayloadMissingError,
     StorageUnavailableError,
 )
-from flowblob.payload import BLOCK, Progress, Verifier, map_file
+from flowblob.payload import BLOCK, Progress, Verifier, corrupt, map_file
 
 _Parts = Callable[[str], "PayloadReader"]
 
@@ -87,6 +90,26 @@ class PayloadReader:
             self._tell()
             raise
         return found
+
+    def sealed(self, digest: str) -> PayloadReader:
+        """Return a reader over a copy in memory whose sha256 was compared, and that nobody changes.
+
+        The checksum of every read finds damage; it can be forged, and so can what a file holds
+        after it was checked.
+
+        Args:
+            digest: `sha256:<hex>` that the version has, and its signature covers.
+
+        Raises:
+            PayloadCorruptError: These are other bytes.
+        """
+        data = self.data()
+        if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+            self._tell()
+            raise corrupt(self._what)
+        sealed = copy(self)
+        sealed._payload = replace(self._payload, data=data, is_inline=True)
+        return sealed
 
     def is_sound(self) -> bool:
         """Say whether the stored bytes are there and are those that were written."""

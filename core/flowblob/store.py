@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
@@ -24,6 +25,7 @@ from flowblob.links import Links, write_notes
 from flowblob.model import Blob, CacheKey, Ref, Run, TagValue
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
+from flowblob.trust import Keyring, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +70,8 @@ class Store(Labels, Links):
     Args:
         url: A folder, or a URL such as `sqlite:///srv/flow`, `memory://`. With none, what the
             environment, the project or the user's own store says (`flowblob where` tells).
+        allow_pickle: Load pickles that nobody signed although others can write to the store, and so
+            run what they chose; by default what the environment or a file says, else False.
 
     Raises:
         SchemaVersionError: The store was made by newer code.
@@ -81,8 +85,13 @@ class Store(Labels, Links):
         {'rows': 3}
     """
 
-    def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
-        self._open(_meant() if url is None else config.find(url))
+    def __init__(
+        self, url: str | os.PathLike[str] | None = None, *, allow_pickle: bool | None = None
+    ) -> None:
+        settings = _meant() if url is None else config.find(url)
+        if allow_pickle is not None:
+            settings = replace(settings, allow_pickle=allow_pickle)
+        self._open(settings)
 
     @classmethod
     def from_settings(cls, settings: config.Settings) -> Store:
@@ -92,12 +101,16 @@ class Store(Labels, Links):
         return store
 
     def _open(self, settings: config.Settings) -> None:
+        keyring = Keyring.from_environment()
         self.settings = settings
         self.catalog: Catalog
         self.storage: Storage
         self.catalog, self.storage = config.open_engines(settings)
         self.storage.claim(self.catalog.store_id)
-        self._objects = Objects(self.catalog, self.storage, settings)
+        trust = Trust(
+            self.catalog, self.storage, keyring=keyring, allow_pickle=settings.allow_pickle
+        )
+        self._objects = Objects(self.catalog, self.storage, settings, trust)
         # Not a method of this object: the queue outlives a store that is dropped.
         write = functools.partial(write_notes, self.catalog)
         self._journal = Journal(write, interval=settings.note_interval)
@@ -105,7 +118,7 @@ class Store(Labels, Links):
             self.catalog,
             self._objects,
             loader=self,
-            note=self._journal.add,
+            journal=self._journal,
             current_run=self.current_run,
         )
         lazy.register(self)
