@@ -30,6 +30,7 @@ from flowblob.model import CacheEntry, CacheKey, Ingredient, LookupStats, Read, 
 from flowblob.objects import Objects, PutRequest
 
 if TYPE_CHECKING:
+    from flowblob.journal import Journal
     from flowblob.lazy import Loader
     from flowblob.model import Run
     from flowblob.reserving import Lease
@@ -114,7 +115,7 @@ class Cache:
         catalog: Where they are.
         objects: The values they point at.
         loader: The store, for lazy outputs.
-        note: Queues a record that nobody waits for.
+        journal: Takes records that nobody waits for; what is counted here is written first.
         current_run: Finds the run that is current.
     """
 
@@ -124,13 +125,14 @@ class Cache:
         objects: Objects,
         *,
         loader: Loader,
-        note: Callable[[Note], None],
+        journal: Journal,
         current_run: Callable[[], Run | None],
     ) -> None:
         self._catalog = catalog
         self._objects = objects
         self._loader = loader
-        self._note = note
+        self._note = journal.add
+        self._flush = journal.flush
         self._current_run = current_run
 
     # ------------------------------------------------------------ looking up
@@ -141,7 +143,13 @@ class Cache:
         An expired entry, one whose payload is gone, and one that read a blob which has changed
         since are misses; the next computation replaces them. Nothing is counted.
         """
-        found = self._catalog.entry(digest_of(key))
+        return self._judge(self._catalog.entry(digest_of(key)))
+
+    def glance(self, key: CacheKey) -> Lookup:
+        """Look up for a caller who keeps the records to himself: others may be given the same."""
+        return self._judge(self._catalog.glance(key.digest))
+
+    def _judge(self, found: tuple[CacheEntry, Payload | None] | None) -> Lookup:
         if found is None:
             return Lookup("absent")
         entry, payload = found
@@ -367,6 +375,7 @@ class Cache:
         Raises:
             NotFoundError: There is none.
         """
+        self._flush()
         found = self._catalog.entries(filters={"key": digest_of(key)}, limit=1)
         if not found:
             raise NotFoundError(f"No cache entry {digest_of(key)}", hint=_LISTED)
@@ -384,6 +393,7 @@ class Cache:
         for name in ("older_than", "unused_for"):
             if (length := parse_duration(filters.pop(name, None), what=name)) is not None:
                 filters[name] = utc_now() - length
+        self._flush()
         return self._catalog.entries(filters=filters, limit=limit)
 
     def stats(self, *, since: timedelta | str | float | None = None, name: str = "") -> Stats:
@@ -394,6 +404,7 @@ class Cache:
             name: Only this function.
         """
         length = parse_duration(since, what="since")
+        self._flush()
         rows = self._catalog.lookups(since=utc_now() - length if length else None, name=name)
         total = _sum(rows, lambda _: "")
         whole = total.get("", LookupStats("", "", 0, 0, 0.0, 0))
@@ -422,16 +433,19 @@ class Cache:
         quota = self._objects.settings.cache_quota
         if not quota:
             return 0
-        evicted = 0
-        while (used := self._catalog.cache_size()) > quota:
-            idle = self._catalog.entries(filters={"pinned": False}, idle_first=True)
-            if not any(entry.key != keep and self._evict(entry) for entry in idle):
-                raise QuotaExceededError(
-                    f"The cache holds {used:,} bytes, its quota is {quota:,}",
-                    hint="Unpin entries, take aliases away, or raise cache_quota",
-                )
-            evicted += 1
-        return evicted
+        evicted, used = 0, self._catalog.cache_size()
+        if used <= quota:
+            return 0
+        self._flush()  # what was used just now is not idle
+        for entry in self._catalog.entries(filters={"pinned": False}, idle_first=True):
+            if entry.key != keep and self._evict(entry):
+                evicted, used = evicted + 1, self._catalog.cache_size()
+            if used <= quota:
+                return evicted
+        raise QuotaExceededError(
+            f"The cache holds {used:,} bytes, its quota is {quota:,}",
+            hint="Unpin entries, take aliases away, or raise cache_quota",
+        )
 
     def drop_unused(self, unused_for: timedelta | str | float) -> int:
         """Evict the entries that were neither served nor written for so long; returns how many."""

@@ -134,7 +134,6 @@ def test_statistics_count_hits_misses_and_what_was_saved(store: Store) -> None:
     double(1)
     double(1)
     double(2)
-    store.flush()
     stats = store.cache.stats(since="1d")
     assert (stats.hits, stats.misses, stats.hit_rate) == (2, 2, 0.5)
     assert stats.by_function["_double"].hits == 2
