@@ -19,11 +19,13 @@ from flowblob.drafts import (
     Commit,
     Draft,
     Note,
+    Part,
     Payload,
     Record,
     Spooled,
 )
 from flowblob.model import (
+    EMPTY,
     Blob,
     CacheEntry,
     LookupStats,
@@ -33,6 +35,7 @@ from flowblob.model import (
     TagValue,
     Use,
 )
+from flowblob.portable import Kind, Page, Portable
 
 
 class Storage(ABC):
@@ -142,6 +145,10 @@ class Catalog(ABC):
         each pickle as long as it says yes.
         """
         return True
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """Return the catalog's wall clock, aware UTC: ages are never judged by a client's."""
 
     # payloads -------------------------------------------------------
 
@@ -347,8 +354,16 @@ class Catalog(ABC):
     def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
         """Return an entry with its blob and main payload in one look-up, expired or not.
 
-        This is the hot path of every hit: the ingredients are left out; `entries` has them.
+        The ingredients are left out; `entries` has them.
         """
+
+    def glance(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
+        """Return what `entry` does, to a caller who neither changes the records nor passes them on.
+
+        This is the hot path of every hit: an engine may answer from memory as long as nobody, in
+        any process, has committed anything since.
+        """
+        return self.entry(key)
 
     @abstractmethod
     def entries(
@@ -450,6 +465,86 @@ class Catalog(ABC):
     @abstractmethod
     def generations(self, *, after: str = "", limit: int = 10_000) -> list[Payload]:
         """Return payload rows in order of generation, without inline bytes."""
+
+    @abstractmethod
+    def copies(self, digest: str) -> list[Payload]:
+        """Return every physical copy of some bytes, inline bytes included, in any state."""
+
+    @abstractmethod
+    def users(self, generation: str, *, limit: int = 100) -> list[Blob]:
+        """Return live versions that use a payload, newest first."""
+
+    @abstractmethod
+    def repoint(self, generation: str, to: str) -> int:
+        """Have all versions that use a damaged payload use another copy of the same bytes.
+
+        The first is `damaged` from now on, whether anything used it or not.
+
+        Returns:
+            How many references moved.
+
+        Raises:
+            ConflictError: The other copy is not `ok` any more, or not of the same bytes.
+        """
+
+    # moving to another store -----------------------------------------
+
+    @abstractmethod
+    def scan(
+        self, kind: Kind, *, after: str = "", limit: int = 1000, prefix: str = "", key: str = ""
+    ) -> Page:
+        """Return portable records of one kind, dropped versions and ended keys included.
+
+        Each record is of one moment, a page need not be; nothing that stood before the first page
+        was asked for is left out.
+
+        Args:
+            kind: One of `flowblob.portable.KINDS`, where the records are described.
+            after: What the page before ended with.
+            limit: At most so many.
+            prefix: Only what belongs to keys that begin so: with runs those that wrote, used or
+                computed any of it; no lookups.
+            key: As `prefix`, for exactly this key.
+        """
+
+    @abstractmethod
+    def known(self, blob_ids: Sequence[str]) -> set[str]:
+        """Return which of these versions stand here, dropped or not; a few hundred at a time."""
+
+    @abstractmethod
+    def absorb(
+        self,
+        kind: Kind,
+        records: Sequence[Portable],
+        *,
+        parts: Mapping[str, Part] = EMPTY,
+        op: str = "",
+    ) -> int:
+        """Take in portable records of one kind, in one transaction; idempotent.
+
+        What stands here stays; records only add to it. What a record refers to stands here first:
+        one that refers to a version, run or incarnation that does not is left out, for a later
+        call. Ids, numbers, times and signatures are those of the record. After every call versions
+        are dense, `head` is the last of them, and each live one has its payloads.
+
+        Args:
+            kind: What the records are; the kinds come in the order of `flowblob.portable.KINDS`.
+            records: As `scan` returned them; at most a thousand.
+            parts: For versions, where each payload went, by digest: a generation that `place` gave
+                to `op` and that was written, or the inline bytes.
+            op: Whose pins end with this call.
+
+        Returns:
+            How many records brought something new.
+
+        Raises:
+            ConflictError: A record contradicts one that stands here: its key lives another life,
+                its number or id is another version's, or its key was deleted here and lives on
+                there. Nothing of the call was taken in.
+            PlacementLost: A payload was condemned meanwhile: place it again.
+        """
+
+    # ------------------------------------------------------------------
 
     @abstractmethod
     def check(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowblob.catalogs import rows
@@ -85,6 +85,9 @@ _TABLES = "incarnation version payload run use entry reservation tombstone"
 
 class Upkeep(SqlEngine):
     """Garbage and health."""
+
+    def now(self) -> datetime:
+        return rows.to_datetime(self._read(self._now))
 
     def condemned(self, *, grace: timedelta, limit: int, dry_run: bool = False) -> list[Payload]:
         boot, ticks, before = self._query_clocks(grace)
