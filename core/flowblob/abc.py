@@ -294,6 +294,10 @@ class Catalog(ABC):
         """Merge tags into a blob, None removes one; the history keeps who and when."""
 
     @abstractmethod
+    def tag_history(self, blob_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a blob's tags, newest first: `name`, `value`, `at`, `by`."""
+
+    @abstractmethod
     def promote(
         self,
         blob: Blob,
@@ -487,7 +491,7 @@ class Catalog(ABC):
             ConflictError: The other copy is not `ok` any more, or not of the same bytes.
         """
 
-    # moving to another store -----------------------------------------
+    # moving to another store ----------------------------------------
 
     @abstractmethod
     def scan(
@@ -544,7 +548,7 @@ class Catalog(ABC):
             PlacementLost: A payload was condemned meanwhile: place it again.
         """
 
-    # ------------------------------------------------------------------
+    # health ---------------------------------------------------------
 
     @abstractmethod
     def check(self) -> list[str]:

@@ -1,0 +1,110 @@
+"""Every engine and every pair of them, each made fresh and dropped after use.
+
+Memory and SQLite with local files are always there. The others stand behind FLOWBLOB_TEST_*
+variables, which `tests/servers/servers.py up` prints; where one is absent its tests are skipped and
+say how to start it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+START = 'eval "$(tests/servers/servers.py up)"'
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A catalog or a storage under test.
+
+    Attributes:
+        name: As tests are named.
+        url: Makes an empty place and gives its URL; drops it at the end.
+        needs: The environment variables that name its server.
+        own: The storage that a catalog's URL brings with it, empty if it must be given.
+    """
+
+    name: str
+    url: Callable[[], Iterator[str]]
+    needs: tuple[str, ...] = ()
+    own: str = ""
+
+    @property
+    def absent(self) -> str:
+        """Why it cannot be tested here, empty if it can."""
+        unset = [name for name in self.needs if not os.environ.get(name)]
+        return f"{self.name}: {', '.join(unset)} not set; {START}" if unset else ""
+
+    def param(self) -> pytest.param:
+        """Return the pytest parameter, marked where a server is needed."""
+        marks = [pytest.mark.services] if self.needs else []
+        return pytest.param(self, id=self.name, marks=marks)
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """Yield the URL of an empty place, or skip."""
+        if self.absent:
+            pytest.skip(self.absent)
+        yield from self.url()
+
+
+def _fresh_name() -> str:
+    return f"flowblob_test_{secrets.token_hex(6)}"
+
+
+def _folder() -> Iterator[str]:
+    # Not tmp_path: a Hypothesis machine makes many stores in one test.
+    with tempfile.TemporaryDirectory(prefix="flowblob-test-") as folder:
+        yield str(Path(folder) / "store")
+
+
+def _memory() -> Iterator[str]:
+    yield "memory://"
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("memory", _memory, own="memory"),
+        Engine("sqlite", _folder, own="local"),
+    )
+}
+STORAGES = {engine.name: engine for engine in (Engine("memory", _memory), Engine("local", _folder))}
+
+
+def pairs(*, every: bool = True) -> list[pytest.param]:
+    """Return (catalog, storage) parameters: every combination, or each engine at least once."""
+    chosen = []
+    for catalog in ENGINES.values():
+        for storage in STORAGES.values():
+            if (catalog.name == "memory") != (storage.name == "memory"):
+                continue  # records that outlive their bytes are no store
+            marks = [pytest.mark.services] if catalog.needs or storage.needs else []
+            param = pytest.param(
+                (catalog, storage), id=f"{catalog.name}+{storage.name}", marks=marks
+            )
+            if every or catalog.own == storage.name:
+                chosen.append(param)
+    return chosen
+
+
+@contextmanager
+def fresh_store(pair: tuple[Engine, Engine]) -> Iterator[str]:
+    """Yield the URL of an empty store of two engines, or skip."""
+    catalog, storage = pair
+    with catalog.fresh() as url:
+        if catalog.own == storage.name:
+            yield url
+            return
+        with storage.fresh() as place:
+            whole = url if "://" in url else f"sqlite://{url}"
+            separator = "&" if urlsplit(whole).query else "?"
+            yield f"{whole}{separator}storage={quote(place, safe=':/')}"
