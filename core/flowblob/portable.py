@@ -43,16 +43,17 @@ FIELDS: dict[Kind, str] = {
     # One life of a key; `ended_by` is who deleted it.
     "incarnation": "id key created_at ended_at? ended_by",
     # `content` in hex. `payloads` [part, digest, size, checksum] of a version that is not dropped,
-    # the main one (part "") first; `run` a whole run; `dropped` [at, by, released].
+    # the main one (part "") first; `run` a whole run; `dropped` [at, by, cause] (see CAUSES).
     "version": """id key incarnation version prev_version? op content digest size checksum kind
         media_type serializer filename metadata partitions parts payloads history value_digest
         external signature signature_key preview? run? created_at dropped?""",
     # `id` of the version; `history` [name, value or null, at, by].
     "tags": "id history",
-    # `history` [name, version number or null, at, by]; `immutable` the names that cannot move.
-    "aliases": "incarnation history immutable",
+    # `standing` [name, version number, is immutable, at, by]; that of a key that has ended is what
+    # comes back with it. `history` [name, version number or null, at, by].
+    "aliases": "incarnation standing history",
     # A drop once more, for a version that arrived while it lived.
-    "tombstone": "id at by released",
+    "tombstone": "id at by cause",
     # `parents` [id, at]; a parent that the other store lacks is left out there.
     "parents": "id parents",
     "use": "run id role at",
@@ -65,6 +66,10 @@ FIELDS: dict[Kind, str] = {
     # `record` in base64.
     "bound": "space name id record at",
 }
+
+
+#: Why a version was dropped: by somebody, by `history=False`, or together with its key.
+CAUSES = ("dropped", "released", "with its key")
 
 
 class Page(NamedTuple):
@@ -90,7 +95,7 @@ def from_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def grown(standing: list[Any], arriving: list[Any]) -> list[Any]:
-    """Return what a history gained since it was last absorbed, nothing if the two have parted."""
+def gained(standing: list[Any], arriving: list[Any]) -> list[Any] | None:
+    """Return what a history gained since it was last absorbed, None if the two have parted."""
     common = len(standing)
-    return arriving[common:] if arriving[:common] == standing else []
+    return arriving[common:] if arriving[:common] == standing else None

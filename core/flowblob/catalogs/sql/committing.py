@@ -34,9 +34,9 @@ _HEAD = """SELECT i.seq, i.head, v.seq, v.version, v.content, v.history, v.signa
     FROM incarnation i LEFT JOIN version v ON v.seq = i.newest
     WHERE i.key = ? AND i.ended_at IS NULL"""
 
-_INSERT = """INSERT INTO version (id, incarnation, version, prev_version, op, content, digest, size,
-    checksum, kind, media_type, serializer, filename, metadata, partitions, parts, history,
-    value_digest, external, signature, signature_key, preview, run, created_at)
+INSERT_VERSION = """INSERT INTO version (id, incarnation, version, prev_version, op, content,
+    digest, size, checksum, kind, media_type, serializer, filename, metadata, partitions, parts,
+    history, value_digest, external, signature, signature_key, preview, run, created_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _INLINE = """SELECT p.seq, d.data = ? FROM payload p JOIN inline_payload d ON d.payload = p.seq
@@ -115,7 +115,7 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         main = draft.parts[0] if draft.parts and not draft.parts[0].name else _NO_PART
         seq = self._insert(
             connection,
-            _INSERT,
+            INSERT_VERSION,
             (
                 draft.blob_id, incarnation, number, previous, draft.op, content, main.digest,
                 main.size, main.checksum, draft.kind, draft.media_type, draft.serializer,

@@ -1,0 +1,244 @@
+"""Taking portable records in; `flowblob.portable` says what they look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flowblob.catalogs import rows
+from flowblob.catalogs.sql.annotating import Annotating, micros, run_seq
+from flowblob.catalogs.sql.committing import INSERT_VERSION, Committing, attach, heal
+from flowblob.catalogs.sql.deleting import Deleting
+from flowblob.catalogs.sql.releasing import WITH_ITS_KEY
+from flowblob.drafts import Part
+from flowblob.errors import ConflictError, InvalidInputError
+from flowblob.model import EMPTY, Run
+from flowblob.portable import CAUSES, Kind, Portable, from_moment
+
+if TYPE_CHECKING:
+    from flowblob.catalogs.sql.engine import Connection, Row
+
+_LIFE = "SELECT seq, key, head, ended_at FROM incarnation WHERE id = ?"
+
+_STANDING = """SELECT v.seq, i.id, v.version, v.value_digest FROM version v
+    JOIN incarnation i ON i.seq = v.incarnation WHERE v.id = ?"""
+
+_DROPPABLE = """SELECT v.seq, v.incarnation FROM version v
+    JOIN incarnation i ON i.seq = v.incarnation WHERE v.id = ?
+    AND NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)
+    AND NOT EXISTS (SELECT 1 FROM alias a WHERE a.version = v.seq AND i.ended_at IS NULL)"""
+
+
+class Absorbing(Annotating, Committing, Deleting):
+    """Records of another store, with their ids, numbers and times."""
+
+    def absorb(
+        self,
+        kind: Kind,
+        records: Sequence[Portable],
+        *,
+        parts: Mapping[str, Part] = EMPTY,
+        op: str = "",
+    ) -> int:
+        return self._write(self._absorb, kind, records, parts, op) if records else 0
+
+    def _absorb(
+        self,
+        connection: Connection,
+        kind: Kind,
+        records: Sequence[Portable],
+        parts: Mapping[str, Part],
+        op: str,
+    ) -> int:
+        # In one order for everybody who locks several.
+        self._serialize(connection, *sorted(self._keys(connection, kind, records)))
+        now = self._now(connection)
+        steps: dict[Kind, Callable[[Portable], bool]] = {
+            "run": lambda record: self._take_run(connection, record, now),
+            "incarnation": lambda record: self._take_incarnation(connection, record),
+            "version": lambda record: self._take_version(connection, record, parts, now),
+            "tags": lambda record: self._take_tags(connection, record),
+            "aliases": lambda record: self._take_aliases(connection, record),
+            "tombstone": lambda record: self._take_tombstone(connection, record),
+            "parents": lambda record: self._take_parents(connection, record),
+            "use": lambda record: self._take_use(connection, record),
+            "entry": lambda record: self._take_entry(connection, record),
+            "lookup": lambda record: self._take_lookup(connection, record),
+            "outcome": lambda record: self._take_outcome(connection, record),
+            "bound": lambda record: self._take_bound(connection, record),
+        }
+        taken = sum(map(steps[kind], records))
+        if op:
+            connection.execute("DELETE FROM pin WHERE op = ?", (op,))
+        return taken
+
+    def _keys(self, connection: Connection, kind: Kind, records: Sequence[Portable]) -> set[str]:
+        """Return what other transactions on the same records queue by."""
+        if kind in ("incarnation", "version", "entry"):
+            return {record["key"] for record in records}
+        if kind == "tombstone":
+            return set(self._keys_of(connection, [record["id"] for record in records]))
+        if kind == "aliases":
+            lives = [record["incarnation"] for record in records]
+            marks = ", ".join("?" * len(lives))
+            sql = f"SELECT key FROM incarnation WHERE id IN ({marks})"
+            return {key for (key,) in connection.execute(sql, lives).fetchall()}
+        return set()
+
+    def _take_run(self, connection: Connection, record: Portable, now: int) -> bool:
+        run = _to_run(record)
+        is_new = run_seq(connection, list(run.identity)) is None
+        self._put_run(connection, run, now)
+        return is_new
+
+    # lives and versions ---------------------------------------------
+
+    def _take_incarnation(self, connection: Connection, record: Portable) -> bool:
+        key, ended = record["key"], micros(record["ended_at"])
+        life = connection.execute(_LIFE, (record["id"],)).fetchone()
+        if life is None:
+            if ended is None:
+                _refuse_second_life(connection, key)
+            self._insert(
+                connection,
+                "INSERT INTO incarnation (id, key, created_at, ended_at) VALUES (?, ?, ?, ?)",
+                (record["id"], key, micros(record["created_at"]), ended),
+            )
+            return True
+        seq, standing_key, _, ended_here = life
+        if standing_key != key:
+            raise ConflictError(
+                f"Incarnation {record['id']} is one of {standing_key!r} here, not of {key!r}",
+                hint="The two stores do not have a common past",
+            )
+        if ended is None or ended_here is not None:
+            return False
+        self._end_life(connection, seq, ended, by=record["ended_by"])
+        return True
+
+    def _end_life(self, connection: Connection, incarnation: int, at: int, *, by: str) -> None:
+        found = connection.execute(
+            """SELECT v.seq FROM version v WHERE v.incarnation = ?
+            AND NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)""",
+            (incarnation,),
+        ).fetchall()
+        for (version,) in found:
+            self._bury(connection, version, at, cause=WITH_ITS_KEY, by=by)
+        connection.execute(
+            "UPDATE incarnation SET ended_at = ?, newest = NULL WHERE seq = ?", (at, incarnation)
+        )
+
+    def _take_version(
+        self, connection: Connection, record: Portable, parts: Mapping[str, Part], now: int
+    ) -> bool:
+        standing = connection.execute(_STANDING, (record["id"],)).fetchone()
+        if standing is not None:
+            _check_same(standing, record)
+            if not standing[3] and record["value_digest"]:
+                connection.execute(
+                    "UPDATE version SET value_digest = ? WHERE seq = ?",
+                    (record["value_digest"], standing[0]),
+                )
+            return False
+        life = connection.execute(_LIFE, (record["incarnation"],)).fetchone()
+        if life is None:
+            return False
+        _check_next(life, record)
+        mine = _parts_of(record, parts)
+        payloads = [self._settle(connection, part, now) for part in mine]
+        run = record["run"] and self._put_run(connection, _to_run(record["run"]), now)
+        seq = self._insert(connection, INSERT_VERSION, _version_row(record, life[0], run or None))
+        for name, value in record["partitions"].items():
+            connection.execute("INSERT INTO partition VALUES (?, ?, ?)", (seq, name, value))
+        attach(connection, seq, mine, payloads)
+        heal(connection, mine, payloads)
+        number = record["version"]
+        if record["dropped"] is None:
+            connection.execute(
+                "UPDATE incarnation SET head = ?, newest = ? WHERE seq = ?", (number, seq, life[0])
+            )
+        else:
+            connection.execute("UPDATE incarnation SET head = ? WHERE seq = ?", (number, life[0]))
+            at, by, cause = record["dropped"]
+            self._bury(connection, seq, micros(at), cause=CAUSES.index(cause), by=by)
+        return True
+
+    def _take_tombstone(self, connection: Connection, record: Portable) -> bool:
+        found = connection.execute(_DROPPABLE, (record["id"],)).fetchone()
+        if found is None:
+            return False
+        cause = CAUSES.index(record["cause"])
+        self._bury(connection, found[0], micros(record["at"]), cause=cause, by=record["by"])
+        self._find_newest(connection, found[1])
+        return True
+
+
+def _refuse_second_life(connection: Connection, key: str) -> None:
+    row = connection.execute(
+        "SELECT id FROM incarnation WHERE key = ? AND ended_at IS NULL", (key,)
+    ).fetchone()
+    if row is not None:
+        raise ConflictError(
+            f"{key!r} lives here already, with another history",
+            hint="Delete or rename one of the two, or move other keys with a prefix",
+        )
+
+
+def _check_same(standing: Row, record: Portable) -> None:
+    if (standing[1], standing[2]) != (record["incarnation"], record["version"]):
+        raise ConflictError(
+            f"id:{record['id']} is another version here than {_ref(record)}",
+            hint="The two stores do not have a common past",
+        )
+
+
+def _check_next(life: Row, record: Portable) -> None:
+    """Refuse a version that would take another's number, leave a gap, or revive a deleted key."""
+    _, key, head, ended = life
+    number = record["version"]
+    if number <= head:
+        raise ConflictError(
+            f"{key}@{number} is another version here: both stores appended to this key",
+            hint="Move other keys with a prefix, or delete the key in one of the stores",
+        )
+    if number > head + 1:
+        raise ConflictError(f"{key}@{number} cannot stand here before {key}@{head + 1}")
+    if ended is not None and record["dropped"] is None:
+        raise ConflictError(
+            f"{key!r} was deleted here, and has the new version {number}",
+            hint="Undelete the key here, or move other keys with a prefix",
+        )
+
+
+def _parts_of(record: Portable, parts: Mapping[str, Part]) -> list[Part]:
+    if record["dropped"] is not None:
+        return []
+    mine = []
+    for name, digest, *_ in record["payloads"]:
+        if digest not in parts:
+            raise InvalidInputError(f"The payload {digest} of {_ref(record)} was not stored first")
+        mine.append(replace(parts[digest], name=name))
+    return mine
+
+
+def _version_row(record: Portable, incarnation: int, run: int | None) -> tuple[Any, ...]:
+    preview = record["preview"]
+    picture = "" if preview is None else json.dumps(preview, ensure_ascii=False)
+    return (
+        record["id"], incarnation, record["version"], record["prev_version"], record["op"],
+        bytes.fromhex(record["content"]), record["digest"], record["size"], record["checksum"],
+        record["kind"], record["media_type"], record["serializer"], record["filename"],
+        rows.to_text(record["metadata"]), rows.to_text(record["partitions"]), record["parts"],
+        int(record["history"]), record["value_digest"], record["external"], record["signature"],
+        record["signature_key"], picture, run, micros(record["created_at"]),
+    )  # fmt: skip
+
+
+def _to_run(record: Portable) -> Run:
+    return Run(**{**record, "started_at": from_moment(record["started_at"])})
+
+
+def _ref(record: Portable) -> str:
+    return f"{record['key']}@{record['version']}"
