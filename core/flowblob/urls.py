@@ -11,30 +11,97 @@ from urllib.parse import unquote, urlsplit
 from flowblob.errors import InvalidInputError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_USERINFO = re.compile(r"(://[^:/?#@\s]*):\S*@")
-_SECRET = re.compile(r"pass|secret|token|key|signature|credential", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|token|key|sig(nature)?$|credential", re.IGNORECASE)
+#: `password=…` and `AWS_SESSION_TOKEN:…` inside a value.
+_INNER_SECRET = re.compile(r"(pass|pwd|secret|token)\w*\s*[:=]", re.IGNORECASE)
+#: Hosts with ports, as far as a URL can be told to have no user before them.
+_HOST = r"(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?"
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*\Z")
+#: A pair of libpq's own form of a connection string.
+_PAIR = re.compile(
+    r"(\w*(?:password|passwd|pwd|secret|token)\w*)\s*=\s*('(?:[^'\\]|\\.)*'?|\S+)", re.IGNORECASE
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_USER = re.compile(r"([^\s:/@'\"]*):[^\s/@]+@(?=\S)")
+_MASK = "***"
+#: How often something may have been percent-encoded.
+_LEVELS = 5
 
 
 def mask(url: str) -> str:
     """Return the URL with every password and secret parameter replaced by `***`.
 
+    Where it cannot be told what is secret, too much is masked rather than too little: passwords
+    stand in URLs unescaped more often than not.
+
     Example:
         >>> mask("postgresql://ana:secret@db/flow?storage=s3://id:key@bucket")
         'postgresql://ana:***@db/flow?storage=s3://id:***@bucket'
     """
-    if not _SCHEME.match(url):
-        return url
-    head, mark, query = url.partition("?")
-    head = _USERINFO.sub(r"\1:***@", head)
-    return head + mark + "&".join(map(_mask_parameter, query.split("&")))
+    match = _SCHEME.match(url)
+    if match is None:
+        return url if url.startswith(("/", "~", ".")) else mask_text(url)
+    rest = url[match.end() :]
+    head, mark, query = rest.partition("?")
+    authority = re.split(r"[/#]", head, maxsplit=1)[0]
+    if "@" not in head and mark and "@" in query and not _HOSTS.match(authority):
+        head, query, mark = f"{head}?{query}", "", ""  # a question mark inside the password
+    if "@" not in head and not _HOSTS.match(authority):
+        head = f"{head.partition(':')[0]}:{_MASK}"  # a password without a host behind it
+    elif match[1].lower() not in ("file", "sqlite"):
+        head = _mask_user(head)
+    return match[0] + head + mark + "&".join(map(_mask_parameter, query.split("&")))
+
+
+def _mask_user(head: str) -> str:
+    """Mask what stands between user and host, whatever it holds."""
+    user, at, host = head.rpartition("@")
+    name, colon, _ = user.partition(":")
+    if not colon and "%3a" in user.lower():  # a driver decodes it
+        name, colon = re.split("%3a", user, maxsplit=1, flags=re.IGNORECASE)[0], ":"
+    return f"{name}:{_MASK}@{host}" if at and colon else head
 
 
 def _mask_parameter(pair: str) -> str:
     name, equals, value = pair.partition("=")
-    if _SECRET.search(name):
-        return f"{name}{equals}***"
-    plain = unquote(value)
-    return f"{name}{equals}{mask(plain) if '://' in plain else value}"
+    if _SECRET.search(_decoded(name)):
+        return f"{name}{equals}{_MASK}" if equals else _MASK
+    if not equals:
+        return _mask_value(name)
+    return f"{name}{equals}{_mask_value(value)}"
+
+
+def _mask_value(value: str) -> str:
+    plain = value
+    for _ in range(_LEVELS):
+        # Decoded only until a URL shows: what is encoded inside that one is its own.
+        if match := _SCHEME.search(plain):
+            return _mask_value(plain[: match.start()]) + mask(plain[match.start() :])
+        plain = unquote(plain)
+    if _INNER_SECRET.search(plain):
+        return _MASK
+    return _MASK + plain[plain.rindex("@") :] if "@" in plain else value
+
+
+def _decoded(text: str) -> str:
+    """Undo percent-encoding as often as it was done, within reason."""
+    for _ in range(_LEVELS):
+        if (plain := unquote(text)) == text:
+            break
+        text = plain
+    return text
+
+
+def mask_text(text: str) -> str:
+    """Return a text, such as a driver's message, with the secrets in it masked.
+
+    It finds URLs, `user:password@host`, and pairs such as `password=…`.
+    """
+    text = _URL.sub(lambda found: mask(found[0]), text)
+    text = _PAIR.sub(rf"\1={_MASK}", text)
+    return _USER.sub(
+        lambda found: found[0] if found[0].endswith(f":{_MASK}@") else f"{found[1]}:{_MASK}@", text
+    )
 
 
 def scheme_of(url: str) -> str:
