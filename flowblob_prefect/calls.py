@@ -41,6 +41,7 @@ _REASONS = {
     "gone": "the stored payload is missing or damaged, and is made anew",
     "hit": "the stored result cannot be loaded here, and is kept for those who can",
     "read_changed": "a version that it read has changed",
+    "unsafe": "nothing here vouches for the stored pickle",
 }
 
 

@@ -49,7 +49,9 @@ def read(store: Store, path: str, block_id: UUID | None) -> bytes:
         )
     if not binding.is_native:
         record = store.objects.resolve(Ref(id=binding.blob_id), payload=True)
-        return bytes(store.objects.load(record))
+        # Prefect unpickles what it finds in its records; the binding, and what it points at, may
+        # have been written by anybody who can write to the catalog.
+        return bytes(store.objects.load(record, is_code=True))
     if is_first:
         _note_hit(store, binding)
     context = runs.current_context()
@@ -79,8 +81,14 @@ def write(store: Store, path: str, content: bytes) -> None:
     output = outputs.of_path(path).of(value)
     own = _own_entry(store, path, output)
     if own is None:
-        what = bytes(content) if value is _NOTHING else value
-        blob = store.put(output.key, what, run=output.run, kind=output.kind)
+        is_bare = value is _NOTHING
+        blob = store.put(
+            output.key,
+            bytes(content) if is_bare else value,
+            run=output.run,
+            kind=output.kind,
+            serializer="opaque" if is_bare else None,
+        )
         tell_stored(run_logger(), blob, output.run, time.perf_counter() - began)
     else:
         blob = own

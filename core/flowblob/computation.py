@@ -24,6 +24,7 @@ from flowblob.errors import (
     FlowblobError,
     PayloadCorruptError,
     PayloadMissingError,
+    PayloadUnsafeError,
     ReservationHeldError,
     ReservationLostError,
     UnavailableError,
@@ -153,6 +154,7 @@ class Computation:
         #: that this process cannot load.
         self._keeps = self._mode in ("on", "refresh")
         self._why = "absent"
+        self._look_up = store.cache.lookup
 
     @property
     def reservation(self) -> Reservation | None:
@@ -161,7 +163,10 @@ class Computation:
 
     @property
     def why(self) -> str:
-        """Why the call is computed: `absent`, `expired`, `refresh`, `read_changed` or `gone`."""
+        """Why the call is computed.
+
+        `absent`, `expired`, `refresh`, `read_changed`, `gone`, or `unsafe`: nothing vouches for it.
+        """
         return self._why
 
     # ------------------------------------------------------------ the steps
@@ -171,7 +176,7 @@ class Computation:
         hit = None
         if self._mode != "off":
             with telemetry.span("lookup", function=self._key.name), self._tolerant("looking up"):
-                hit = self._serve(self._store.cache.lookup(self._key))
+                hit = self._serve(self._look_up(self._key))
                 if hit is None:
                     self._store.cache.count_miss(self._key.name)
         return hit
@@ -321,6 +326,8 @@ class Computation:
 
     def run(self, compute: Callable[[], Any]) -> Any:
         """Return the stored result, or compute it, once for all callers."""
+        if not self._options.lazy:
+            self._look_up = self._store.cache.glance  # only the value leaves this method
         hit = self.prepare()
         if hit is not None:
             return hit.value
@@ -358,6 +365,12 @@ class Computation:
             return None
         except UnavailableError:
             raise
+        except PayloadUnsafeError as error:
+            # Kept until one that can be loaded takes its place, which only a signed one could.
+            logger.warning("%s: %s It is computed again.", self._key.name, error)
+            self._why = "unsafe"
+            self._keeps = self._keeps and self._store.objects.trust.can_sign
+            return None
         except FlowblobError as error:
             logger.warning(
                 "%s: the stored result cannot be loaded here, and is kept: %s",
@@ -372,6 +385,7 @@ class Computation:
     def _value(self, found: Lookup) -> Any:
         assert found.entry is not None
         if self._options.lazy:
+            self._store.objects.check_trust(found.entry.blob)
             return Lazy(self._store, found.entry.blob)
         return self._store.objects.load(Record(found.entry.blob, found.payload))
 
@@ -407,7 +421,7 @@ class Computation:
             if got.reservation is not None or self._is_cancelled:
                 return None
             if got.entry is not None or self._appears(got.remaining, deadline):
-                served = self._serve(self._store.cache.lookup(self._key))
+                served = self._serve(self._look_up(self._key))
                 if served is not None or not self._keeps:
                     return served
             elif deadline is not None and time.monotonic() >= deadline:
@@ -429,7 +443,7 @@ class Computation:
             if self._is_cancelled:
                 return False
             pause = min(pause * 2, _POLL_SECONDS)
-            found = self._store.catalog.entry(self._key.digest)
+            found = self._store.catalog.glance(self._key.digest)
             if found is not None and found[0].rev != self._stale_rev:
                 return True
         return False
@@ -468,6 +482,7 @@ class Computation:
             metadata=options.metadata,
             serializer=options.serializer,
             history=options.history,
+            new_version=self._why == "unsafe",
             run=self._run or self._store.current_run(),
             value_digest=_digest(value),
             entry=entry,
@@ -477,7 +492,7 @@ class Computation:
             commit = self._store.objects.put(name, value, request)
         except ReservationLostError:
             logger.info("%s: another caller was faster, its result is taken", self._key.name)
-            return self._serve(self._store.cache.lookup(self._key))
+            return self._serve(self._look_up(self._key))
         self._reservation = None  # TXN-B released it
         with best_effort("Keeping the cache within its quota"):
             self._store.cache.make_room(keep=self._key.digest)

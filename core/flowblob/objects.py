@@ -235,9 +235,18 @@ class Objects:
         serializer = serializers.by_id(record.blob.serializer)
         is_open = (serializer.is_pickle or is_code) and self.trust.admit(record.blob)
         reader = self.reader(record)
-        if is_open:
+        if is_open:  # others can write where the bytes are
             reader = reader.sealed(record.blob.digest)
         return serializer.view(reader) if mmap else serializer.load(reader)
+
+    def check_trust(self, blob: Blob) -> None:
+        """Refuse a version that `load` would refuse for want of trust; no payload is read.
+
+        Raises:
+            PayloadUnsafeError: A pickle that nothing vouches for.
+        """
+        if serializers.by_id(blob.serializer).is_pickle:
+            self.trust.admit(blob)
 
     def _suspect(self, payload: Payload) -> None:
         """Have the next put of these bytes write them anew: that is how a store heals."""

@@ -18,6 +18,7 @@ comes from it, so that choosing imports nothing.
 | dict of torch tensors | `safetensors` |
 | File, Dir | `file`, `tree` |
 | everything else | `pickle5` |
+| bytes that their reader may unpickle, where that is asked for | `opaque` |
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _BUILTIN = {
     "bytes": "plain:BytesSerializer",
     "bytearray": "plain:BytearraySerializer",
     "memoryview": "plain:MemoryviewSerializer",
+    "opaque": "plain:OpaqueSerializer",
     "text": "plain:TextSerializer",
     "json": "jsonable:JsonSerializer",
     "json-typed": "jsonable:TypedJsonSerializer",

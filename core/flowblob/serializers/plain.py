@@ -110,6 +110,16 @@ class MemoryviewSerializer(BytesSerializer):
         return reader.view()
 
 
+class OpaqueSerializer(BytesSerializer):
+    """Bare bytes that whoever gets them may unpickle, as a host does with records of its own.
+
+    They are signed and let through as pickles are. Nothing is stored so unless it is asked for.
+    """
+
+    id = "opaque"
+    is_pickle: ClassVar[bool] = True
+
+
 class TextSerializer(ExactSerializer):
     """UTF-8 text."""
 
