@@ -70,11 +70,23 @@ def _memory() -> Iterator[str]:
     yield "memory://"
 
 
+def _postgres() -> Iterator[str]:
+    import psycopg
+
+    url, schema = os.environ["FLOWBLOB_TEST_POSTGRES_URL"], _fresh_name()
+    try:
+        yield f"{url}{'&' if '?' in url else '?'}schema={schema}"
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
         Engine("memory", _memory, own="memory"),
         Engine("sqlite", _folder, own="local"),
+        Engine("postgres", _postgres, needs=("FLOWBLOB_TEST_POSTGRES_URL",)),
     )
 }
 STORAGES = {engine.name: engine for engine in (Engine("memory", _memory), Engine("local", _folder))}

@@ -7,10 +7,8 @@ import sqlite3
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowblob.catalogs.sql.engine import to_row_and_payload
-from flowblob.drafts import Payload
 from flowblob.errors import CatalogUnavailableError
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
 
     from flowblob.catalogs.lock import WriteLock
 
+T = TypeVar("T")
 Question = tuple[str, tuple[Any, ...]]
-Answer = tuple[tuple[Any, ...], Payload | None] | None
 
 #: How many look-ups a connection remembers, and the largest row.
 REMEMBERED, REMEMBERED_BYTES = 512, 8192
@@ -45,32 +43,33 @@ class Reader(sqlite3.Connection):
         self.is_passing = False
         self._version: int | None = None
         self._asked: set[Question] = set()
-        self._known: dict[Question, Answer] = {}
+        self._known: dict[Question, Any] = {}
 
-    def look_up(self, sql: str, parameters: tuple[Any, ...], payload_at: int) -> Answer:
-        """Return the one row of a look-up with its payload, or None."""
+    def look_up(
+        self, sql: str, parameters: tuple[Any, ...], decode: Callable[[tuple[Any, ...]], T]
+    ) -> T | None:
+        """Return what the one row of a look-up says, or None; others are given the same object."""
         question = (sql, parameters)
         if question not in self._asked:  # the first time, so it may well be the only time
             if len(self._asked) >= REMEMBERED:
                 self._asked.clear()
                 self._known.clear()
             self._asked.add(question)
-            return self._answer(question, payload_at)
+            row = self.execute(sql, parameters).fetchone()
+            return None if row is None else decode(row)
         # Before the row: what is committed in between then counts as a change.
         version = self.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
             self._version = version
             self._known.clear()
         elif question in self._known:
-            return self._known[question]
-        answer = self._answer(question, payload_at)
-        if answer is None or _length(answer[0]) <= REMEMBERED_BYTES:
+            known: T | None = self._known[question]
+            return known
+        row = self.execute(sql, parameters).fetchone()
+        answer = None if row is None else decode(row)
+        if row is None or _length(row) <= REMEMBERED_BYTES:
             self._known[question] = answer
         return answer
-
-    def _answer(self, question: Question, payload_at: int) -> Answer:
-        row = self.execute(*question).fetchone()
-        return None if row is None else to_row_and_payload(row, payload_at)
 
 
 def _length(row: tuple[Any, ...]) -> int:

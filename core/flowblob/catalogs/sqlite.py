@@ -15,7 +15,6 @@ from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
 from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
-from flowblob.drafts import Payload
 from flowblob.ownership import is_private
 
 P = ParamSpec("P")
@@ -36,7 +35,7 @@ class SqliteCatalog(SqlCatalog):
 
     dialect: ClassVar[Dialect] = Dialect(
         name="sqlite",
-        json_array="json_array",
+        json_array="json_array({})",
         json_object="json_group_object(t.name, json(t.value))",
         text_list="group_concat(a.name, '/')",
     )
@@ -119,10 +118,10 @@ class SqliteCatalog(SqlCatalog):
             raise sqlite_file.translate(error, self.path) from error
 
     def _look_up(
-        self, sql: str, parameters: tuple[Any, ...], payload_at: int
-    ) -> tuple[Row, Payload | None] | None:
+        self, sql: str, parameters: tuple[Any, ...], decode: Callable[[Row], T]
+    ) -> T | None:
         if self.path is None:  # its reader is its writer, which does not see its own commits
-            return super()._look_up(sql, parameters, payload_at)
+            return super()._look_up(sql, parameters, decode)
         if not self._store_id:
             self._open()
         pool = self._pool
@@ -130,7 +129,7 @@ class SqliteCatalog(SqlCatalog):
         try:
             connection = pool.take()
             try:
-                return connection.look_up(sql, parameters, payload_at)
+                return connection.look_up(sql, parameters, decode)
             finally:
                 pool.give(connection, epoch)
         except sqlite_file.REFUSALS as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.model import LookupStats
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Accounting(SqlEngine):
     def touch_entry(self, key: str) -> bool:
         return self._write_relaxed(self._touch_entry, key)
 
+    @repeatable
     def _touch_entry(self, connection: Connection, key: str) -> bool:
         now = self._now(connection)
         changed = connection.execute("UPDATE entry SET last_hit_at = ? WHERE key = ?", (now, key))
@@ -58,6 +59,7 @@ class Accounting(SqlEngine):
         return [LookupStats(*row) for row in found]
 
 
+@repeatable
 def _pin_entry(connection: Connection, key: str, pinned: bool) -> bool:
     changed = connection.execute("UPDATE entry SET pinned = ? WHERE key = ?", (int(pinned), key))
     return changed.rowcount > 0
@@ -73,5 +75,5 @@ def count_lookups(connection: Connection, notes: Sequence[Note]) -> None:
         figures[1 if note.role == "miss" else 0] += 1
         figures[2] += note.seconds
         figures[3] += note.size
-    for key, figures in total.items():
+    for key, figures in sorted(total.items()):  # in one order, so that two never wait in a ring
         connection.execute(_COUNT, (*key, *figures))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql.content import content_hash
+from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.entries import Entries
 from flowblob.catalogs.sql.lineage import Lineage
 from flowblob.catalogs.sql.names import Names
@@ -40,7 +41,9 @@ INSERT_VERSION = """INSERT INTO version (id, incarnation, version, prev_version,
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _INLINE = """SELECT p.seq, d.data = ? FROM payload p JOIN inline_payload d ON d.payload = p.seq
-    WHERE p.digest = ? AND p.state = 'ok' AND p.inline = 1"""
+    WHERE p.digest = ? AND p.state = 'ok' AND p.inline = 1 """
+
+_PLACED = "SELECT p.seq, p.state, p.digest FROM payload p WHERE p.generation = ? "
 
 _DAMAGED = "UPDATE payload SET state = 'damaged', changed_at = ? WHERE seq = ?"
 
@@ -66,8 +69,9 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         found = self._query(_OUTCOME, (op, op))
         return self._query_blob(found[0][0]) if found else None
 
+    @repeatable
     def _commit(self, connection: Connection, draft: Draft) -> Commit:
-        self._serialize(connection, draft.key, draft.entry.key.digest if draft.entry else "")
+        self._serialize(connection, *_names(draft))
         done = connection.execute(_OUTCOME, (draft.op, draft.op)).fetchone()
         if done is not None:
             return Commit(self._blob(connection, done[0]), bool(done[1]))
@@ -151,7 +155,8 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
     def _settle(self, connection: Connection, part: Part, now: int) -> int | None:
         """Return the row of a part's payload, made `ok`; None for a part that is only a digest."""
         if part.data is not None:
-            found = connection.execute(_INLINE, (part.data, part.digest)).fetchall()
+            sql = _INLINE + self.dialect.share
+            found = connection.execute(sql, (part.data, part.digest)).fetchall()
             for seq, is_same in found:
                 if is_same:
                     return int(seq)
@@ -161,9 +166,8 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
             return int(seq)
         if not part.generation:
             return None
-        row = connection.execute(
-            "SELECT seq, state, digest FROM payload WHERE generation = ?", (part.generation,)
-        ).fetchone()
+        sql = _PLACED + self.dialect.share
+        row = connection.execute(sql, (part.generation,)).fetchone()
         if row is None or row[1] not in ("uploading", "ok"):
             raise PlacementLost(part.generation)
         seq, state, digest = row
@@ -185,6 +189,13 @@ def _is_changed(draft: Draft, head: Row, content: bytes) -> bool:
     """
     is_believed = not draft.signers or head[6] in draft.signers
     return draft.new_version or head[4] != content or not is_believed
+
+
+def _names(draft: Draft) -> set[str]:
+    """Return what a commit changes or relies on, and others could change meanwhile."""
+    leases = (draft.reservation, draft.entry.reservation if draft.entry else None)
+    entry = {draft.entry.key.digest} if draft.entry else set()
+    return {draft.key} | entry | {lease.key for lease in leases if lease}
 
 
 def _check_expectations(draft: Draft, head: Row | None) -> None:

@@ -31,7 +31,8 @@ class Deleting(Reading, Releasing):
         return self._write(self._delete, ref, by)
 
     def _delete(self, connection: Connection, ref: Ref, by: str) -> list[Blob]:
-        self._serialize(connection, ref.key)
+        ref, key = self._key_to_lock(connection, ref)
+        self._serialize(connection, key)
         now = self._now(connection)
         if ref.is_bare:
             return self._delete_key(connection, ref.key, now, by)
@@ -51,6 +52,14 @@ class Deleting(Reading, Releasing):
         self._bury(connection, seq, now, cause=DROPPED, by=by)
         self._find_newest(connection, incarnation)
         return [dropped]
+
+    def _key_to_lock(self, connection: Connection, ref: Ref) -> tuple[Ref, str]:
+        """Return the key to queue for, and the reference; a digest alone is settled first."""
+        if ref.key:
+            return ref, ref.key
+        joins, where, parameters = find_clause(ref)
+        row = connection.execute(f"SELECT v.id, i.key FROM {joins} {where}", parameters).fetchone()
+        return (ref, "") if row is None else (Ref(id=row[0]), row[1])
 
     def _delete_key(self, connection: Connection, key: str, now: int, by: str) -> list[Blob]:
         row = connection.execute(
@@ -95,16 +104,6 @@ class Deleting(Reading, Releasing):
         for incarnation in sorted(incarnations):
             self._find_newest(connection, incarnation)
         return dropped
-
-    def _keys_of(self, connection: Connection, blob_ids: Sequence[str]) -> list[str]:
-        """Return the keys of some versions, in one order for everybody who locks them."""
-        marks = ", ".join("?" * len(blob_ids))
-        found = connection.execute(
-            f"""SELECT DISTINCT i.key FROM version v JOIN incarnation i ON i.seq = v.incarnation
-            WHERE v.id IN ({marks})""",
-            tuple(blob_ids),
-        ).fetchall()
-        return sorted(key for (key,) in found)
 
     def _find_newest(self, connection: Connection, incarnation: int) -> None:
         connection.execute(_NEWEST, (incarnation,))

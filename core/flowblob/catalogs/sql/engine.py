@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
 from flowblob.abc import Catalog
-from flowblob.catalogs import rows
-from flowblob.drafts import Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,20 +46,33 @@ class Dialect:
 
     Attributes:
         name: `sqlite` or `postgresql`.
-        json_array: Function that builds a JSON array of its arguments.
+        json_array: Expression for the text of a JSON array of what replaces `{}`.
         json_object: Aggregate that builds a JSON object from a name and a JSON text.
         text_list: Aggregate that joins texts with a slash.
+        share: Ends a query on `payload p` that keeps its rows as they are until the commit.
+        lock: Ends a query whose rows nobody else may change until the commit.
     """
 
     name: str
     json_array: str
     json_object: str
     text_list: str
+    share: str = ""
+    lock: str = ""
 
 
-def to_row_and_payload(row: Row, payload_at: int) -> tuple[Row, Payload | None]:
-    """Return the row, and the payload whose columns begin at an index, none if it is negative."""
-    return row, rows.to_payload(row, payload_at, row[-1]) if payload_at >= 0 else None
+def repeatable(step: Callable[P, T]) -> Callable[P, T]:
+    """Mark a step that may run twice: the second time it finds what the first one did.
+
+    An engine whose reply to a commit was lost repeats only such steps.
+    """
+    step.__dict__["is_repeatable"] = True
+    return step
+
+
+def is_repeatable(step: Callable[..., Any]) -> bool:
+    """Say whether a step was marked so."""
+    return bool(getattr(step, "is_repeatable", False))
 
 
 class SqlEngine(Catalog):
@@ -74,14 +85,15 @@ class SqlEngine(Catalog):
         """Read in a snapshot of its own."""
 
     def _look_up(
-        self, sql: str, parameters: tuple[Any, ...], payload_at: int
-    ) -> tuple[Row, Payload | None] | None:
-        """Read the one row of an often repeated look-up, with the payload in its last columns.
+        self, sql: str, parameters: tuple[Any, ...], decode: Callable[[Row], T]
+    ) -> T | None:
+        """Read the one row of an often repeated look-up, and return what it says.
 
-        An engine may remember both: a row and a payload hold nothing that a caller could change.
+        An engine may remember that, so callers must not change it. The text of the statement tells
+        two look-ups apart: each text goes with one `decode`.
         """
         found = self._query(sql, parameters)
-        return to_row_and_payload(found[0], payload_at) if found else None
+        return decode(found[0]) if found else None
 
     @abstractmethod
     def _read(self, step: Callable[[Connection], T]) -> T:
@@ -106,6 +118,13 @@ class SqlEngine(Catalog):
     @abstractmethod
     def _serialize(self, connection: Connection, *names: str) -> None:
         """Queue with other transactions that change the same keys or cache keys."""
+
+    def _hold_payloads(self, connection: Connection, payloads: Sequence[int]) -> Sequence[int]:
+        """Keep puts from using these payloads until the commit; returns those that none uses now.
+
+        Nothing to do where a write transaction runs alone.
+        """
+        return payloads
 
     @abstractmethod
     def _now(self, connection: Connection) -> int:

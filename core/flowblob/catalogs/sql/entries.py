@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
-from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.drafts import EntryDraft, Payload
 from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
 from flowblob.model import CacheEntry, Reservation
@@ -39,14 +39,14 @@ _IDLE_FIRST = "CASE WHEN e.last_hit_at > e.updated_at THEN e.last_hit_at ELSE e.
 _FILTERS = {
     "key": "e.key = ?",
     "name": "e.name = ?",
-    "pattern": "e.name LIKE ? ESCAPE '!'",
+    "pattern": "lower(e.name) LIKE lower(?) ESCAPE '!'",
     "blob_id": "v.id = ?",
     "system": "er.system = ?",
     "flow": "er.flow = ?",
     "task": "er.task = ?",
     "run_id": "er.run_id = ?",
     "task_run_id": "er.task_run_id = ?",
-    "pinned": "(e.pinned <> 0) = ?",
+    "pinned": "e.pinned = ?",
     "older_than": "e.updated_at <= ?",
     "unused_for": f"{_IDLE_FIRST} <= ?",
     "min_size": "v.size >= ?",
@@ -60,7 +60,7 @@ def _entry_sql(dialect: Dialect) -> str:
     # and then as one column, since each column costs the driver 0.2 us.
     return f"""SELECT {columns.blob_columns(dialect)}, {columns.ENTRY}, e.run = v.run,
         CASE WHEN e.run = v.run THEN NULL WHEN e.run IS NOT NULL
-        THEN {dialect.json_array}({columns.run_columns("er")}) END, {columns.MAIN_PAYLOAD}
+        THEN {dialect.json_array.format(columns.run_columns("er"))} END, {columns.MAIN_PAYLOAD}
         FROM entry e {_JOINS} {columns.MAIN_PAYLOAD_JOINS}
         WHERE e.key = ? AND {columns.LIVE}"""
 
@@ -83,6 +83,8 @@ def _condition(name: str, value: Any, parameters: list[object]) -> str:
         )
     if name == "pattern":
         value = _like(str(value))
+    if name == "pinned":
+        value = int(value)
     parameters.append(rows.to_micros(value) if isinstance(value, datetime) else value)
     return _FILTERS[name]
 
@@ -97,8 +99,11 @@ class Entries(SqlEngine):
     """Cache entries."""
 
     def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
-        found = self._look_up(_entry_sql(self.dialect), (key,), _PAYLOAD_AT)
-        return None if found is None else (_to_entry(found[0]), found[1])
+        found = self._query(_entry_sql(self.dialect), (key,))
+        return _to_entry(found[0]) if found else None
+
+    def glance(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
+        return self._look_up(_entry_sql(self.dialect), (key,), _to_entry)
 
     def entries(
         self,
@@ -121,12 +126,18 @@ class Entries(SqlEngine):
         ]
 
     def delete_entry(self, key: str) -> bool:
-        return self._write(_delete_entry, key)
+        return self._write(self._delete_entry, key)
+
+    def _delete_entry(self, connection: Connection, key: str) -> bool:
+        self._serialize(connection, key)  # a commit may be comparing its `rev`
+        return connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount > 0
 
     def expire_entry(self, key: str, at: datetime | None) -> bool:
         return self._write(self._expire_entry, key, at)
 
+    @repeatable
     def _expire_entry(self, connection: Connection, key: str, at: datetime | None) -> bool:
+        self._serialize(connection, key)
         changed = connection.execute(
             "UPDATE entry SET expires_at = ?, rev = ? WHERE key = ?",
             (None if at is None else rows.to_micros(at), self._stamp(), key),
@@ -187,12 +198,9 @@ class Entries(SqlEngine):
             connection.execute(_FREE, (key.digest, draft.reservation.token))
 
 
-def _to_entry(row: Row) -> CacheEntry:
+def _to_entry(row: Row) -> tuple[CacheEntry, Payload | None]:
     blob = rows.to_blob(row)
     packed = row[_RUN_AT + 1]
     run = blob.run if row[_RUN_AT] else rows.to_run(tuple(json.loads(packed))) if packed else None
-    return rows.to_entry(row, _ENTRY_AT, blob, run, "")
-
-
-def _delete_entry(connection: Connection, key: str) -> bool:
-    return connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount > 0
+    entry = rows.to_entry(row, _ENTRY_AT, blob, run, "")
+    return entry, rows.to_payload(row, _PAYLOAD_AT, row[-1])

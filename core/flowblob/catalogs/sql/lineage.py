@@ -13,11 +13,11 @@ from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, Run, Use
 
 if TYPE_CHECKING:
-    from flowblob.catalogs.sql.engine import Connection
+    from flowblob.catalogs.sql.engine import Connection, Row
     from flowblob.drafts import Note
 
 _FIND_RUN = """SELECT seq, url, name, used, generated FROM run
-    WHERE system = ? AND task_run_id = ? AND attempt = ?"""
+    WHERE system = ? AND task_run_id = ? AND attempt = ? """
 
 _INSERT_RUN = """INSERT INTO run (system, flow, run_id, task, task_run_id, attempt, map_index, url,
     name, started_at, used, generated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -66,9 +66,9 @@ class Lineage(SqlEngine):
         connection.execute(_INSERT_USE, (run, version, role, at))
 
     def _put_run(self, connection: Connection, run: Run, now: int) -> int:
-        used, made = rows.to_text(dict(run.used)), rows.to_text(dict(run.generated))
         found = connection.execute(_FIND_RUN, run.identity).fetchone()
         if found is None:
+            used, made = rows.to_text(dict(run.used)), rows.to_text(dict(run.generated))
             started = now if run.started_at is None else rows.to_micros(run.started_at)
             return self._insert(
                 connection,
@@ -78,15 +78,15 @@ class Lineage(SqlEngine):
                     run.map_index, run.url, run.name, started, used, made,
                 ),
             )  # fmt: skip
-        seq, url, name, old_used, old_made = found
         # A run is met many times; what it learnt since (a page, small values) is added.
-        new = (run.url or url, run.name or name, _merge(old_used, used), _merge(old_made, made))
-        if new != (url, name, old_used, old_made):
+        if _learnt(run, found) != found:
+            sql = _FIND_RUN + self.dialect.lock  # another process may be adding values, too
+            found = _learnt(run, connection.execute(sql, run.identity).fetchone())
             connection.execute(
                 "UPDATE run SET url = ?, name = ?, used = ?, generated = ? WHERE seq = ?",
-                (*new, seq),
+                (*found[1:], found[0]),
             )
-        return int(seq)
+        return int(found[0])
 
     def _put_parents(
         self, connection: Connection, version: int, parents: Sequence[str], now: int
@@ -166,6 +166,18 @@ def _match_runs(filters: Mapping[str, Any], parameters: list[object], *, name: s
     parameters += filters.values()
     where = " AND ".join(f"{name}.{field} = ?" for field in filters)
     return f" WHERE {where}" if where else ""
+
+
+def _learnt(run: Run, row: Row) -> Row:
+    """Return a row of `_FIND_RUN` with what the record says beyond it."""
+    seq, url, name, used, made = row
+    return (
+        seq,
+        run.url or url,
+        run.name or name,
+        _merge(used, rows.to_text(dict(run.used))),
+        _merge(made, rows.to_text(dict(run.generated))),
+    )
 
 
 def _merge(old: str, new: str) -> str:

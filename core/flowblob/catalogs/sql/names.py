@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.reading import Reading
 from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
 from flowblob.model import Blob, TagValue
@@ -33,9 +34,11 @@ class Names(Reading):
     def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
         return self._write(self._tag, blob_id, tags, by)
 
+    @repeatable
     def _tag(
         self, connection: Connection, blob_id: str, tags: Mapping[str, TagValue | None], by: str
     ) -> Blob:
+        self._serialize(connection, *self._keys_of(connection, [blob_id]))
         seq = _live(connection, blob_id)[0]
         self._put_tags(connection, seq, tags, self._now(connection), by=by)
         return self._blob(connection, seq)
@@ -160,9 +163,11 @@ class Names(Reading):
     def bind(self, space: str, name: str, *, blob_id: str, record: bytes = b"") -> None:
         self._write(self._bind, space, name, blob_id, record)
 
+    @repeatable
     def _bind(
         self, connection: Connection, space: str, name: str, blob_id: str, record: bytes
     ) -> None:
+        self._serialize(connection, *self._keys_of(connection, [blob_id]))
         seq = _live(connection, blob_id)[0]
         connection.execute(
             """INSERT INTO bound (space, name, version, record, at) VALUES (?, ?, ?, ?, ?)
@@ -200,6 +205,7 @@ def _live(connection: Connection, blob_id: str) -> Row:
     return row
 
 
+@repeatable
 def _set_value_digest(connection: Connection, blob_id: str, value_digest: str) -> None:
     connection.execute(
         "UPDATE version SET value_digest = ? WHERE id = ? AND value_digest = ''",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
-from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.checks import new_id
 from flowblob.drafts import Part, Payload, Spooled
 from flowblob.errors import InvalidInputError
@@ -41,6 +41,7 @@ class Placing(SqlEngine):
     ) -> list[tuple[Payload, bool]]:
         return self._write(self._place, op, parts, ttl, tuple(suspects))
 
+    @repeatable
     def _place(
         self,
         connection: Connection,
@@ -86,6 +87,7 @@ class Placing(SqlEngine):
     def renew(self, op: str, ttl: timedelta) -> None:
         self._write_relaxed(self._renew, op, ttl)
 
+    @repeatable
     def _renew(self, connection: Connection, op: str, ttl: timedelta) -> None:
         boot, ticks = self._ticks(connection)
         connection.execute(
@@ -101,7 +103,11 @@ class Placing(SqlEngine):
             raise InvalidInputError(
                 f"A payload cannot be marked {state!r}", hint="Use 'ok', 'suspect' or 'damaged'"
             )
-        self._write(lambda c: self._mark(c, generation, state, self._now(c)))
+        self._write(self._mark_now, generation, state)
+
+    @repeatable
+    def _mark_now(self, connection: Connection, generation: str, state: str) -> None:
+        self._mark(connection, generation, state, self._now(connection))
 
     def _mark(self, connection: Connection, generation: str, state: str, now: int) -> None:
         connection.execute(
@@ -135,5 +141,6 @@ class Placing(SqlEngine):
         return seq, generation
 
 
+@repeatable
 def _unpin(connection: Connection, op: str) -> None:
     connection.execute("DELETE FROM pin WHERE op = ?", (op,))

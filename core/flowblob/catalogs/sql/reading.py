@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +73,22 @@ def find_clause(ref: Ref) -> tuple[str, str, tuple[Any, ...]]:
     return f"version v JOIN incarnation i ON {link}", _FORMS[form], parameters
 
 
+def _with_payload(row: Row) -> tuple[Row, Payload | None]:
+    # A row and a payload hold nothing that a caller could change; what a blob holds, one could.
+    return row, rows.to_payload(row, rows.BLOB_WIDTH, row[-1])
+
+
+def _without_payload(row: Row) -> tuple[Row, Payload | None]:
+    return row, None
+
+
 class Reading(SqlEngine):
     """Look-ups and listings of versions."""
 
     def find(self, ref: Ref, *, payload: bool = False) -> Record | None:
         form, parameters = _form(ref)
         sql = _find_sql(self.dialect, form, payload)
-        found = self._look_up(sql, parameters, rows.BLOB_WIDTH if payload else -1)
+        found = self._look_up(sql, parameters, _with_payload if payload else _without_payload)
         return None if found is None else Record(rows.to_blob(found[0]), found[1])
 
     def payloads(self, blob_id: str) -> list[Payload]:
@@ -127,6 +136,16 @@ class Reading(SqlEngine):
             WHERE {" AND ".join(where)} ORDER BY i.key"""
         found = self._query(columns.limited(sql, parameters, limit), parameters)
         return [rows.to_blob(row) for row in found]
+
+    def _keys_of(self, connection: Connection, blob_ids: Sequence[str]) -> list[str]:
+        """Return the keys of some versions, in one order for everybody who locks them."""
+        marks = ", ".join("?" * len(blob_ids))
+        found = connection.execute(
+            f"""SELECT DISTINCT i.key FROM version v JOIN incarnation i ON i.seq = v.incarnation
+            WHERE v.id IN ({marks})""",
+            tuple(blob_ids),
+        ).fetchall()
+        return sorted(key for (key,) in found)
 
     def _query_blob(self, seq: int) -> Blob:
         return rows.to_blob(self._query(blob_by_seq(self.dialect), (seq,))[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.entries import Entries
 from flowblob.drafts import Acquired
 from flowblob.errors import InvalidInputError, ReservationLostError
@@ -45,6 +46,7 @@ class Reservations(Entries):
                 return Acquired(entry=found[0])
             # The entry was deleted between the two steps, so nothing is in the way any more.
 
+    @repeatable
     def _acquire(
         self,
         connection: Connection,
@@ -88,7 +90,9 @@ class Reservations(Entries):
     def heartbeat(self, reservation: Reservation) -> Reservation:
         return self._write_relaxed(self._heartbeat, reservation)
 
+    @repeatable
     def _heartbeat(self, connection: Connection, held: Reservation) -> Reservation:
+        self._serialize(connection, held.key)
         boot, now = self._ticks(connection)
         row = connection.execute(_STANDING, (held.key,)).fetchone()
         if row is None or tuple(row[:3]) != (held.owner, held.token, boot):
@@ -112,6 +116,7 @@ class Reservations(Entries):
         return self._write_relaxed(self._release_reservation, reservation)
 
     def _release_reservation(self, connection: Connection, held: Reservation) -> bool:
+        self._serialize(connection, held.key)
         boot, now = self._ticks(connection)
         row = connection.execute(_STANDING, (held.key,)).fetchone()
         if row is None or tuple(row[:3]) != (held.owner, held.token, boot):

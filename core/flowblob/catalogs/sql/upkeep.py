@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
-from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.drafts import Payload
 
 if TYPE_CHECKING:
@@ -107,11 +107,12 @@ class Upkeep(SqlEngine):
             f"{_LISTED} WHERE p.state = 'condemned' ORDER BY p.seq LIMIT ?", (limit,)
         )
 
+    @repeatable
     def _condemn(self, connection: Connection, found: list[int], grace: timedelta) -> None:
         boot, ticks = self._ticks(connection)
         now = self._now(connection)
         before = now - grace // _MICROSECOND
-        for seq in found:
+        for seq in self._hold_payloads(connection, found):
             done = connection.execute(_CONDEMN, (now, seq, before, before, boot, ticks))
             if done.rowcount:
                 connection.execute(_RELINQUISH, (seq,))
@@ -166,6 +167,7 @@ def _payloads(found: list[Any]) -> list[Payload]:
     return [payload for payload in listed if payload is not None]
 
 
+@repeatable
 def _forget(connection: Connection, generation: str) -> None:
     connection.execute(
         "DELETE FROM payload WHERE generation = ? AND state = 'condemned'", (generation,)

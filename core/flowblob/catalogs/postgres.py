@@ -1,0 +1,262 @@
+"""The catalog in a PostgreSQL database, shared by all machines that reach it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+
+from flowblob.catalogs import migrations, postgres_errors, postgres_schema, postgres_url
+from flowblob.catalogs.postgres_pool import Link, Pool
+from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
+from flowblob.catalogs.sql.engine import is_repeatable
+from flowblob.errors import CatalogUnavailableError
+from flowblob.urls import mask
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 60.0
+#: How often a step may lose to other transactions, and a connection be lost, before that is told.
+_COLLISIONS, _LOSSES = 20, 2
+
+
+class PostgresCatalog(SqlCatalog):
+    """Records in PostgreSQL 12 or newer, in a schema of their own.
+
+    It works behind a transaction pooler: nothing is kept in a session, and nothing is prepared
+    unless the URL asks with `?prepare=`. Writers of one key queue on transaction-level advisory
+    locks, first come, first served. Opening is left to the first use.
+
+    Args:
+        url: `postgresql://user@host/database?schema=flowblob&pool=5`, and what libpq takes.
+        wait: Seconds after which every wait ends with CatalogUnavailableError.
+    """
+
+    dialect: ClassVar[Dialect] = Dialect(
+        name="postgresql",
+        json_array="json_build_array({})::text",
+        json_object="coalesce(json_object_agg(t.name, t.value::json)::text, '{}')",
+        text_list="string_agg(a.name, '/')",
+        share="FOR SHARE OF p",
+        lock="FOR NO KEY UPDATE",
+    )
+
+    def __init__(self, url: str, *, wait: float = WAIT_SECONDS) -> None:
+        self._target = postgres_url.parse(url)
+        self._wait = wait
+        self._store_id = ""
+        self._pool = Pool(self._target)
+        # Not a method of this object, or it would never be collected.
+        self._end = weakref.finalize(self, self._pool.close)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (PostgresCatalog, (self._target.url,))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        return mask(self._target.url)
+
+    @property
+    def store_id(self) -> str:
+        if not self._store_id:
+            self._open()
+        return self._store_id
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # the engine -----------------------------------------------------
+
+    def _open(self) -> None:
+        found = self._attempt(self._find_store)
+        if found is None:
+            self._attempt(self._migrate)
+            found = self._attempt(self._find_store)
+        if found is None:
+            raise CatalogUnavailableError(f"The store in {self.url} was dropped meanwhile")
+        self._store_id = found
+
+    def _find_store(self, link: Link) -> str | None:
+        postgres_schema.check_server(link)
+        return postgres_schema.find_store(link, self._target.schema, self.url)
+
+    def _migrate(self, link: Link) -> list[int]:
+        steps = _in_transaction(
+            link,
+            lambda: list(postgres_schema.migrate(link, self._target.schema, self.url)),
+            is_durable=True,
+        )
+        if steps:
+            logger.info("Migrated %s to schema %s", self.url, steps[-1])
+        return steps
+
+    def migrate(self, *, dry_run: bool = False) -> list[str]:
+        if dry_run:
+            schema = self._target.schema
+            steps = self._attempt(
+                lambda link: postgres_schema.missing_steps(link, schema, self.url)
+            )
+        else:
+            self._attempt(postgres_schema.check_server)
+            steps = self._attempt(self._migrate)
+        return [migrations.name_of(postgres_schema.ENGINE, number) for number in steps]
+
+    def _attempt(self, work: Callable[[Link], T], *, repeatable: bool = True) -> T:
+        """Do the work on a connection, again where that is harmless and may help."""
+        tries = _Tries(self._target, self._wait, repeatable=repeatable)
+        while True:
+            link = None
+            try:
+                with self._pool.lease(tries.deadline) as link:
+                    return work(link)
+            except postgres_errors.REFUSALS as error:
+                if tries.judge(error, is_committing=link is not None and link.is_committing):
+                    self._pool.close()  # what was idle has lost the same server
+
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._read(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    def _read(self, step: Callable[[Connection], T]) -> T:
+        if not self._store_id:
+            self._open()
+        return self._attempt(step)
+
+    def _write(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._transact(step, lambda link: step(link, *args, **kwargs), is_durable=True)
+
+    def _write_relaxed(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._transact(step, lambda link: step(link, *args, **kwargs), is_durable=False)
+
+    def _transact(
+        self, step: Callable[..., T], bound: Callable[[Link], T], *, is_durable: bool
+    ) -> T:
+        if not self._store_id:
+            self._open()
+        return self._attempt(
+            lambda link: _in_transaction(link, lambda: bound(link), is_durable=is_durable),
+            repeatable=is_repeatable(step),
+        )
+
+    def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
+        row = connection.execute(f"{sql} RETURNING seq", parameters).fetchone()
+        return int(row[0])
+
+    def _serialize(self, connection: Connection, *names: str) -> None:
+        schema = self._target.schema
+        numbers = {postgres_schema.lock_number(schema, name) for name in names if name}
+        if numbers:
+            _link(connection).lock(list(numbers))
+
+    def _hold_payloads(self, connection: Connection, payloads: Sequence[int]) -> list[int]:
+        # Skipped where a put holds the row: what is in use is no garbage, and two who wait for
+        # each other would be.
+        found = connection.execute(
+            "SELECT seq FROM payload WHERE seq = ANY(?) ORDER BY seq FOR UPDATE SKIP LOCKED",
+            (list(payloads),),
+        ).fetchall()
+        return [seq for (seq,) in found]
+
+    def _now(self, connection: Connection) -> int:
+        return _link(connection).clock()
+
+    def _ticks(self, connection: Connection) -> tuple[str, int]:
+        # A server has no clock that nobody sets; its wall clock is one for all clients at least.
+        return "server", _link(connection).clock()
+
+    # upkeep ---------------------------------------------------------
+
+    def _check_engine(self) -> list[str]:
+        found = self._query(
+            """SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+            WHERE c.relnamespace = to_regnamespace(?) AND NOT x.indisvalid""",
+            (self._target.schema,),
+        )
+        return [f"the index {name} is not valid" for (name,) in found]
+
+    def facts(self) -> dict[str, Any]:
+        [(version, schema, size, commit, fsync)] = self._query(
+            """SELECT current_setting('server_version'), (SELECT max(number) FROM migration),
+            (SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+                WHERE relnamespace = to_regnamespace(?) AND relkind = 'r'),
+            current_setting('synchronous_commit'), current_setting('fsync')""",
+            (self._target.schema,),
+        )
+        return {
+            "engine": "postgresql",
+            "engine_version": version,
+            "schema": schema,
+            "database_schema": self._target.schema,
+            "store_id": self.store_id,
+            "counts": self._counts(),
+            "size": size,
+            "synchronous_commit": commit,
+            "fsync": fsync,
+        }
+
+
+def _link(connection: Connection) -> Link:
+    assert isinstance(connection, Link)
+    return connection
+
+
+def _in_transaction(link: Link, step: Callable[[], T], *, is_durable: bool) -> T:
+    link.begin(is_durable=is_durable)
+    try:
+        result = step()
+    except BaseException:
+        link.roll_back()
+        raise
+    link.commit()
+    return result
+
+
+class _Tries:
+    """Decides after each error of one operation whether to try again, by a common deadline."""
+
+    def __init__(self, target: postgres_url.Target, wait: float, *, repeatable: bool) -> None:
+        self.deadline = time.monotonic() + wait
+        self._target = target
+        self._wait = wait
+        self._is_repeatable = repeatable
+        self._collisions = 0
+        self._losses = 0
+        self._is_unsure = False
+
+    def judge(self, error: Exception, *, is_committing: bool) -> bool:
+        """Return to try again, saying whether the connection is lost; else raise what it means."""
+        if postgres_errors.is_collision(error):
+            self._collisions += 1
+            if self._collisions < _COLLISIONS and self._pause(0.005 * self._collisions):
+                return False
+        elif postgres_errors.is_lost(error):
+            if is_committing and not self._is_repeatable:
+                raise postgres_errors.unsure(self._target, error) from error
+            self._losses += 1
+            self._is_unsure |= is_committing
+            # The reply to a commit was lost: giving up before its end would leave that open.
+            if self._is_unsure and self._pause(0.1 * self._losses):
+                return True
+            if self._losses < _LOSSES:
+                return True
+        elif isinstance(error, postgres_errors.LateError) and is_committing:
+            raise postgres_errors.unsure(self._target, error) from error
+        raise postgres_errors.translate(error, self._target, self._wait) from error
+
+    def _pause(self, seconds: float) -> bool:
+        if time.monotonic() + seconds > self.deadline:
+            return False
+        time.sleep(min(seconds, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        return True
