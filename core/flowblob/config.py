@@ -51,6 +51,8 @@ PROJECT_FOLDER = ".flowblob"
 CATALOGS = {
     "file": "flowblob.catalogs.sqlite:SqliteCatalog",
     "memory": "flowblob.catalogs.sqlite:SqliteCatalog",
+    "postgres": "flowblob.catalogs.postgres:PostgresCatalog",
+    "postgresql": "flowblob.catalogs.postgres:PostgresCatalog",
     "sqlite": "flowblob.catalogs.sqlite:SqliteCatalog",
 }
 STORAGES = {
