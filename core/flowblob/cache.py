@@ -18,7 +18,6 @@ from flowblob.abc import Catalog
 from flowblob.checks import parse_duration, quote_segment, utc_now
 from flowblob.drafts import EntryDraft, Note, Payload, Record
 from flowblob.errors import (
-    ConflictError,
     InvalidInputError,
     NotFoundError,
     PayloadMissingError,
@@ -145,9 +144,9 @@ class Cache:
         """
         return self._judge(self._catalog.entry(digest_of(key)))
 
-    def glance(self, key: CacheKey) -> Lookup:
+    def glance(self, key: CacheKey | str) -> Lookup:
         """Look up for a caller who keeps the records to himself: others may be given the same."""
-        return self._judge(self._catalog.glance(key.digest))
+        return self._judge(self._catalog.glance(digest_of(key)))
 
     def _judge(self, found: tuple[CacheEntry, Payload | None] | None) -> Lookup:
         if found is None:
@@ -392,7 +391,7 @@ class Cache:
         """
         for name in ("older_than", "unused_for"):
             if (length := parse_duration(filters.pop(name, None), what=name)) is not None:
-                filters[name] = utc_now() - length
+                filters[name] = self._catalog.now() - length
         self._flush()
         return self._catalog.entries(filters=filters, limit=limit)
 
@@ -447,10 +446,14 @@ class Cache:
             hint="Unpin entries, take aliases away, or raise cache_quota",
         )
 
+    def unused(self, unused_for: timedelta | str | float) -> list[CacheEntry]:
+        """Return the entries that were neither served nor written for so long and may go."""
+        found = self.entries(unused_for=unused_for, pinned=False)
+        return [entry for entry in found if not entry.blob.aliases]
+
     def drop_unused(self, unused_for: timedelta | str | float) -> int:
         """Evict the entries that were neither served nor written for so long; returns how many."""
-        found = self.entries(unused_for=unused_for, pinned=False)
-        return sum(self._evict(entry) for entry in found)
+        return sum(map(self._evict, self.unused(unused_for)))
 
     def _evict(self, entry: CacheEntry) -> bool:
         """Drop an entry and, if nothing else wants it, its version; an alias keeps both."""
@@ -458,10 +461,7 @@ class Cache:
             return False
         self._catalog.delete_entry(entry.key)
         if not self._catalog.entries(filters={"blob_id": entry.blob.id}, limit=1):
-            try:
-                self._catalog.delete(Ref(id=entry.blob.id), by="cache eviction")
-            except (ConflictError, NotFoundError):
-                return True  # aliased or deleted meanwhile: the entry is gone all the same
+            self._catalog.drop([entry.blob.id], by="cache eviction")
         return True
 
     # ------------------------------------------------------------ explaining

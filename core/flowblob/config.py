@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from flowblob.checks import parse_duration
 from flowblob.errors import InvalidInputError, NotFoundError, NotSupportedError
+from flowblob.retention import Retention
 from flowblob.urls import (
     absolute,
     did_you_mean,
@@ -86,6 +87,7 @@ class Settings:
         cache: `on`, `off` (neither read nor written), `refresh` (written only) or `readonly`.
         cache_quota: Bytes that cached results may take; 0 for no limit.
         allow_pickle: Load pickles that nobody signed from a store where others can write.
+        retention: What a collection keeps; everything by default.
         sources: For every setting that is not a default, what decided on it.
     """
 
@@ -97,6 +99,7 @@ class Settings:
     cache: CacheMode = "on"
     cache_quota: int = 0
     allow_pickle: bool = False
+    retention: Retention = field(default_factory=Retention)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,6 +127,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "cache_quota": lambda value: parse_size(value, what="cache_quota"),
     "allow_pickle": lambda value: _flag(value, what="allow_pickle"),
 }
+
+_IN_FILES = ("url", "storage", "retention", *_OPTIONS)
 
 
 def find(
@@ -169,7 +174,13 @@ def find(
     if not any(layer.values.get("url") for layer in layers):
         # Only now: an account without a home must still be able to name a store.
         layers.append(
-            _Layer("default", {"url": str(_home(environ, "XDG_DATA_HOME", ".local/share"))})
+            _Layer(
+                "default",
+                {
+                    "url": str(_home(environ, "XDG_DATA_HOME", ".local/share")),
+                    "retention": own.values.get("retention"),
+                },
+            )
         )
     return _settings(layers)
 
@@ -188,6 +199,11 @@ def _settings(layers: Sequence[_Layer]) -> Settings:
     if storage := query.get("storage") or where.values.get("storage"):
         values["storage"] = absolute(_url_text(storage, "storage"), where.base)
         sources["storage"] = where.source
+    # Nor may any other say what can be dropped: the rules of a project would empty the store that
+    # a variable or an argument names.
+    if (table := where.values.get("retention")) is not None:
+        values["retention"] = _read(Retention.read, table, where.source)
+        sources["retention"] = where.source
     for name, read in _OPTIONS.items():
         for layer in (_Layer(f"the URL ({where.source})", query), *layers):
             if (value := layer.values.get(name)) not in (None, ""):
@@ -259,16 +275,14 @@ def _file_layer(file: Path) -> _Layer:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidInputError(f"Cannot read {file}: {error}") from error
-    refuse_unknown(values, ["url", "storage", *_OPTIONS, "profiles"], f"setting in {file}")
+    refuse_unknown(values, [*_IN_FILES, "profiles"], f"setting in {file}")
     profiles = values.get("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
         raise InvalidInputError(
             f"'profiles' in {file} is not a table", hint="Write [profiles.NAME]"
         )
     for name, profile in profiles.items():
-        refuse_unknown(
-            profile, ["url", "storage", *_OPTIONS], f"setting in [profiles.{name}] of {file}"
-        )
+        refuse_unknown(profile, _IN_FILES, f"setting in [profiles.{name}] of {file}")
     return _Layer(str(file), values, file.parent)
 
 

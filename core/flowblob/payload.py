@@ -341,14 +341,6 @@ def checksum_of(descriptor: int, size: int) -> str:
     return str(hasher.hexdigest())
 
 
-def sha256_stream(source: BinaryIO) -> str:
-    """Return `sha256:<hex>` of a stream from here to its end, in constant memory."""
-    hasher = hashlib.sha256()
-    while block := source.read(BLOCK):
-        hasher.update(block)
-    return "sha256:" + hasher.hexdigest()
-
-
 def map_file(descriptor: int, size: int) -> memoryview:
     """Return a private, writable view of a whole file; writing to it never reaches the file."""
     if not size:

@@ -12,20 +12,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
-from flowblob import config, lazy, reserving, retention, runs, transfer
+from flowblob import config, lazy, reserving, runs, transfer
 from flowblob.cache import Cache
-from flowblob.checks import parse_duration, validate_alias, validate_key
+from flowblob.checks import validate_alias, validate_key
 from flowblob.drafts import Commit
 from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.files import Dir, File
 from flowblob.journal import Journal, best_effort
-from flowblob.labels import Labels, actor
+from flowblob.labels import Labels
 from flowblob.lazy import Lazy
 from flowblob.links import Links, write_notes
 from flowblob.model import Blob, CacheKey, Ref, Run, TagValue
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
 from flowblob.trust import Keyring, Trust
+from flowblob.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ class PutOptions(TypedDict, total=False):
     entry: EntryDraft | None
 
 
-class Store(Labels, Links):
+class Store(Labels, Links, Upkeep):
     """Versioned, content-addressed objects, linked to the runs that made and read them.
 
     One store may be used from any number of processes and threads.
@@ -357,74 +358,7 @@ class Store(Labels, Links):
         """
         return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
 
-    # ------------------------------------------------------------ changing
-
-    def delete(self, ref: str | Ref | Blob) -> list[Blob]:
-        """Drop one version, or with a bare key the key and all its versions.
-
-        The record stays as a tombstone and the number is never given again; the payload is freed by
-        the next collection unless another version shares it. A later put to a deleted key begins
-        a new history at version 0.
-
-        Returns:
-            What was dropped.
-
-        Raises:
-            NotFoundError: Nothing lives there.
-            ConflictError: An alias points at the version.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> _ = store.put("a", 1), store.put("a", 2)
-            >>> [blob.ref for blob in store.delete("a@0")]
-            ['a@0']
-        """
-        parsed = Ref.parse(ref)
-        dropped = self.catalog.delete(parsed, by=actor())
-        if not dropped:
-            self._objects.resolve(parsed)
-            raise NotFoundError(f"{ref} was deleted meanwhile")
-        return dropped
-
     # ------------------------------------------------------------ upkeep
-
-    def verify(self, ref: str | Ref | Blob) -> None:
-        """Read all payloads of a version and compare their sha256.
-
-        Raises:
-            PayloadError: Missing or damaged.
-        """
-        transfer.verify(self._objects, self._objects.resolve(Ref.parse(ref), payload=True))
-
-    def gc(
-        self,
-        *,
-        grace: timedelta | str | float = retention.GRACE,
-        dry_run: bool = True,
-        force: bool = False,
-    ) -> retention.Collected:
-        """Free the payloads that no version and no running put needs any more.
-
-        Safe beside puts and other collections; one that died is continued by the next.
-
-        Args:
-            grace: Leave alone what changed more recently.
-            dry_run: Only say what would be freed.
-            force: Also when it would take more than half of all payloads.
-
-        Raises:
-            ConflictError: It would take more than half of all payloads.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> _ = store.put("a", b"abc"), store.delete("a")
-            >>> store.gc(grace="1ms").is_dry_run
-            True
-        """
-        length = parse_duration(grace, what="grace") or retention.GRACE
-        return retention.collect(
-            self.catalog, self.storage, grace=length, dry_run=dry_run, force=force
-        )
 
     def reserve(
         self,

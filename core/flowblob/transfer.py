@@ -1,4 +1,4 @@
-"""Payloads to files and folders of the user's, and full verification."""
+"""Payloads to files and folders of the user's."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowblob.errors import InvalidInputError
-from flowblob.payload import Progress, corrupt, sha256_stream
+from flowblob.payload import Progress
 from flowblob.serializers.checkouts import read_manifest, restore
 from flowblob.serializers.manifests import parse
 
 if TYPE_CHECKING:
-    from flowblob.drafts import Record
     from flowblob.model import Blob
-    from flowblob.objects import Objects
     from flowblob.reader import PayloadReader
 
 
@@ -40,16 +38,3 @@ def _restore(reader: PayloadReader, target: Path) -> Path:
         target.rmdir()  # an empty folder may be the target; a full one is refused
     restore(parse(read_manifest(reader)), reader, target)
     return target
-
-
-def verify(objects: Objects, record: Record) -> None:
-    """Compare the sha256 of every payload of a version with what is stored."""
-    for payload in objects.catalog.payloads(record.blob.id):
-        reader = (
-            objects.reader(record)
-            if not payload.part
-            else objects.reader(record).part(payload.part)
-        )
-        with reader.open() as source:
-            if sha256_stream(source) != payload.digest:
-                raise corrupt(record.blob.ref)
