@@ -14,11 +14,13 @@ They run as ordinary processes on loopback:
 `up` without a name starts postgres, minio and mongo. The lines set FLOWBLOB_TEST_POSTGRES_URL,
 FLOWBLOB_TEST_S3_URL (with FLOWBLOB_TEST_S3_KEY and _SECRET), FLOWBLOB_TEST_MONGO_URL and
 FLOWBLOB_TEST_CEPH_URL. Binaries are built or unpacked once under $FLOWBLOB_SERVERS, by default
-~/.cache/flowblob-servers.
+~/.cache/flowblob-servers. With FLOWBLOB_SERVERS_DATA, a folder, there is a second set of servers
+that shares the binaries and nothing else; two `up` at once wait for each other.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -32,10 +34,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = Path(os.environ.get("FLOWBLOB_SERVERS", Path.home() / ".cache" / "flowblob-servers"))
-STATE = ROOT / "state.json"
 # PostgreSQL refuses root, and the user it runs as instead may not enter root's home.
 IS_HOME_CLOSED = os.geteuid() == 0 and "FLOWBLOB_SERVERS" not in os.environ
-DATA = Path("/var/tmp/flowblob-servers") if IS_HOME_CLOSED else ROOT / "data"
+OWN_DATA = os.environ.get("FLOWBLOB_SERVERS_DATA")
+DATA = Path(OWN_DATA or ("/var/tmp/flowblob-servers" if IS_HOME_CLOSED else ROOT / "data"))
+STATE = (DATA if OWN_DATA else ROOT) / "state.json"
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 
 
@@ -51,6 +54,13 @@ def run(*command: object, **options) -> str:
         said = f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
         raise SystemExit(f"{command[0]} failed ({done.returncode}):\n{said}")
     return done.stdout
+
+
+def install(package: str) -> None:
+    """Install a package of Debian's: as root on a machine that is made for this, as CI's is."""
+    run("apt-get", "update", "-qq")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, env=quiet)
 
 
 def free_port() -> int:
@@ -98,10 +108,7 @@ class Postgres:
             return sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
         if not found():
-            run("apt-get", "update", "-qq")
-            install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
-            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            run(*install, "postgresql", env=quiet)
+            install("postgresql")
         return found()[-1].parent
 
     def start(self, data: Path, state: dict) -> int:
@@ -169,6 +176,8 @@ class Mongo:
         folder = ROOT / "mongo"
         if not (folder / "MongoWire.class").exists():
             folder.mkdir(parents=True, exist_ok=True)
+            if shutil.which("mvn") is None:
+                install("maven")
             copy = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}/lib"]
             run("mvn", "-q", "-f", HERE / "mongo" / "pom.xml", *copy)
             source = HERE / "mongo" / "MongoWire.java"
@@ -214,7 +223,7 @@ def load() -> dict[str, dict]:
 
 
 def save(states: dict[str, dict]) -> None:
-    ROOT.mkdir(parents=True, exist_ok=True)
+    STATE.parent.mkdir(parents=True, exist_ok=True)
     STATE.write_text(json.dumps(states, indent=1))
 
 
@@ -235,6 +244,18 @@ def start(name: str, states: dict[str, dict]) -> None:
     state["pid"] = SERVERS[name].start(DATA / name, state)
     save(states)
     note(f"{name}: port {state['port']}, pid {state['pid']}, {time.monotonic() - began:.1f} s")
+
+
+def start_all(names: list[str], states: dict[str, dict]) -> None:
+    failed = []
+    for name in names:
+        try:
+            start(name, states)
+        except SystemExit as error:  # the others are of use without it
+            failed.append(f"{name}: {error}")
+    show(states)
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 def stop(name: str, states: dict[str, dict], how: signal.Signals) -> None:
@@ -271,11 +292,13 @@ def main(arguments: list[str]) -> None:
     if unknown := set(names) - set(SERVERS):
         there = ", ".join(SERVERS)
         raise SystemExit(f"unknown server {', '.join(sorted(unknown))}; there are: {there}")
+    ROOT.mkdir(parents=True, exist_ok=True)
+    lock = (ROOT / "lock").open("w")
+    if verb != "env":
+        fcntl.flock(lock, fcntl.LOCK_EX)
     states = load()
     if verb in ("up", "start"):
-        for name in names or (["postgres", "minio", "mongo"] if verb == "up" else []):
-            start(name, states)
-        show(states)
+        start_all(names or (["postgres", "minio", "mongo"] if verb == "up" else []), states)
     elif verb == "kill":
         for name in names:
             stop(name, states, signal.SIGKILL)
