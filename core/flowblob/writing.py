@@ -6,7 +6,7 @@ catalog's `place` and `commit`; only TXN-B makes anything visible.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -81,6 +81,57 @@ class Intake:
         return [_Taken("", self._main.finish()), *self._parts.values()]
 
 
+class Placement:
+    """Room for payloads in one store: what is there is shared, the rest gets a generation.
+
+    Args:
+        catalog: Decides everything.
+        storage: Where the bytes are.
+        verifier: What this process has verified already.
+    """
+
+    def __init__(self, catalog: Catalog, storage: Storage, verifier: Verifier) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._verifier = verifier
+
+    def place(self, op: str, spooled: Sequence[Spooled]) -> list[tuple[Payload, bool]]:
+        """Return for each the pinned payload, and whether its bytes must be written.
+
+        What has lost its bytes gets a new generation.
+        """
+        suspects: set[str] = set()
+        while True:
+            placed = self._catalog.place(op, spooled, ttl=PIN_TTL, suspects=suspects)
+            missing = {
+                payload.generation
+                for payload, is_new in placed
+                if not is_new and not payload.is_inline and not self._is_sound(payload)
+            }
+            if not missing:
+                return placed
+            suspects |= missing
+
+    def _is_sound(self, payload: Payload) -> bool:
+        """Say whether bytes that are stored already may stand for those of this put.
+
+        Size alone would acknowledge a version over flipped bytes. Reading them back costs a few
+        percent of hashing the value, once per process and file.
+        """
+        reader = PayloadReader(payload, self._storage, self._verifier, what=payload.digest)
+        return reader.is_sound()
+
+    def keep(self, op: str) -> Heartbeat:
+        """Return a heartbeat that renews the pins while the bytes are written."""
+        return Heartbeat(PIN_TTL / 3, lambda: self._renew(op))
+
+    def _renew(self, op: str) -> bool:
+        # TXN-B finds out about a pin that could not be renewed, and asks for the bytes again.
+        with best_effort("Renewing the pins of a put"):
+            self._catalog.renew(op, PIN_TTL)
+        return True
+
+
 class Put:
     """One put: from spooled bytes to the committed version.
 
@@ -103,7 +154,7 @@ class Put:
     ) -> None:
         self._catalog = catalog
         self._storage = storage
-        self._verifier = verifier
+        self._placement = Placement(catalog, storage, verifier)
         self._inline = inline
         self._limit = inline_limit
 
@@ -136,20 +187,8 @@ class Put:
         )
 
     def _store(self, op: str, outside: list[_Taken]) -> list[Part]:
-        """Place, then write what is not there; what has lost its bytes gets a new generation."""
-        suspects: set[str] = set()
-        while True:
-            placed = self._catalog.place(
-                op, [taken.spooled for taken in outside], ttl=PIN_TTL, suspects=suspects
-            )
-            missing = {
-                payload.generation
-                for payload, is_new in placed
-                if not is_new and not payload.is_inline and not self._is_sound(payload)
-            }
-            if not missing:
-                break
-            suspects |= missing
+        """Place, then write what is not there."""
+        placed = self._placement.place(op, [taken.spooled for taken in outside])
         writes = [
             (payload.name, taken.spooled)
             for (payload, is_new), taken in zip(placed, outside, strict=True)
@@ -167,27 +206,12 @@ class Put:
             for (payload, _), taken in zip(placed, outside, strict=True)
         ]
 
-    def _is_sound(self, payload: Payload) -> bool:
-        """Say whether bytes that are stored already may stand for those of this put.
-
-        Size alone would acknowledge a version over flipped bytes. Reading them back costs a few
-        percent of hashing the value, once per process and file.
-        """
-        reader = PayloadReader(payload, self._storage, self._verifier, what=payload.digest)
-        return reader.is_sound()
-
     def _write(self, op: str, writes: list[tuple[str, Spooled]]) -> None:
         with ExitStack() as stack:
             if sum(spooled.size for _, spooled in writes) > _QUICK:
-                stack.enter_context(Heartbeat(PIN_TTL / 3, lambda: self._renew(op)))
+                stack.enter_context(self._placement.keep(op))
             for name, spooled in writes:
                 self._storage.write(name, spooled, op=op)
-
-    def _renew(self, op: str) -> bool:
-        # TXN-B finds out about a pin that could not be renewed, and asks for the bytes again.
-        with best_effort("Renewing the pins of a put"):
-            self._catalog.renew(op, PIN_TTL)
-        return True
 
     def _is_inline(self, spooled: Spooled) -> bool:
         if self._inline is None:
