@@ -34,7 +34,20 @@ pytest.register_assert_rewrite(
 )  # fmt: skip
 
 from flowblob.testing.catalogs import CatalogTests  # noqa: E402 - after the registration
+from flowblob.testing.faults import FlakyCatalog, FlakyStorage, Plan, open_flaky  # noqa: E402
+from flowblob.testing.machine import StoreMachine  # noqa: E402
 from flowblob.testing.making import Make  # noqa: E402
 from flowblob.testing.storages import StorageTests  # noqa: E402
+from flowblob.testing.stores import StoreTests  # noqa: E402
 
-__all__ = ["CatalogTests", "Make", "StorageTests"]
+__all__ = [
+    "CatalogTests",
+    "FlakyCatalog",
+    "FlakyStorage",
+    "Make",
+    "Plan",
+    "StorageTests",
+    "StoreMachine",
+    "StoreTests",
+    "open_flaky",
+]
