@@ -23,6 +23,7 @@ from flowblob.labels import Labels
 from flowblob.lazy import Lazy
 from flowblob.links import Links, write_notes
 from flowblob.model import Blob, CacheKey, Ref, Run, TagValue
+from flowblob.moving import Moving
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
 from flowblob.trust import Keyring, Trust
@@ -63,7 +64,7 @@ class PutOptions(TypedDict, total=False):
     entry: EntryDraft | None
 
 
-class Store(Labels, Links, Upkeep):
+class Store(Labels, Links, Moving, Upkeep):
     """Versioned, content-addressed objects, linked to the runs that made and read them.
 
     One store may be used from any number of processes and threads.

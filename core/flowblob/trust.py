@@ -200,6 +200,11 @@ class Trust:
         self._is_settled = allow_pickle
 
     @property
+    def keyring(self) -> Keyring:
+        """The keys of this process."""
+        return self._keyring
+
+    @property
     def can_sign(self) -> bool:
         """Whether this process has a key to sign with."""
         return bool(self._keyring)
