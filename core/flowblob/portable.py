@@ -44,9 +44,10 @@ FIELDS: dict[Kind, str] = {
     "incarnation": "id key created_at ended_at? ended_by",
     # `content` in hex. `payloads` [part, digest, size, checksum] of a version that is not dropped,
     # the main one (part "") first; `run` a whole run; `dropped` [at, by, cause] (see CAUSES).
+    # `preview` is JSON text or empty: a picture may hold a NaN, which JSON has not.
     "version": """id key incarnation version prev_version? op content digest size checksum kind
         media_type serializer filename metadata partitions parts payloads history value_digest
-        external signature signature_key preview? run? created_at dropped?""",
+        external signature signature_key preview run? created_at dropped?""",
     # `id` of the version; `history` [name, value or null, at, by].
     "tags": "id history",
     # `standing` [name, version number, is immutable, at, by]; that of a key that has ended is what

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -198,6 +197,8 @@ def _check_next(life: Row, record: Portable) -> None:
     """Refuse a version that would take another's number, leave a gap, or revive a deleted key."""
     _, key, head, ended = life
     number = record["version"]
+    if key != record["key"]:  # what was signed for one key must not turn up under another
+        raise ConflictError(f"{_ref(record)} belongs to an incarnation of {key!r} here")
     if number <= head:
         raise ConflictError(
             f"{key}@{number} is another version here: both stores appended to this key",
@@ -224,15 +225,13 @@ def _parts_of(record: Portable, parts: Mapping[str, Part]) -> list[Part]:
 
 
 def _version_row(record: Portable, incarnation: int, run: int | None) -> tuple[Any, ...]:
-    preview = record["preview"]
-    picture = "" if preview is None else json.dumps(preview, ensure_ascii=False)
     return (
         record["id"], incarnation, record["version"], record["prev_version"], record["op"],
         bytes.fromhex(record["content"]), record["digest"], record["size"], record["checksum"],
         record["kind"], record["media_type"], record["serializer"], record["filename"],
         rows.to_text(record["metadata"]), rows.to_text(record["partitions"]), record["parts"],
         int(record["history"]), record["value_digest"], record["external"], record["signature"],
-        record["signature_key"], picture, run, micros(record["created_at"]),
+        record["signature_key"], record["preview"], run, micros(record["created_at"]),
     )  # fmt: skip
 
 

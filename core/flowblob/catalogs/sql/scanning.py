@@ -125,7 +125,6 @@ def _version(found: list[Row]) -> Portable:
         "partitions": rows.from_text(record["partitions"]),
         "payloads": [list(part[_PART_AT:]) for part in found if part[_PART_AT] is not None],
         "history": bool(record["history"]),
-        "preview": json.loads(record["preview"]) if record["preview"] else None,
         "run": _run(row[_RUN_AT:_DROPPED_AT]),
         "created_at": _moment(record["created_at"]),
         "dropped": None if at is None else [_moment(at), by, CAUSES[cause]],
