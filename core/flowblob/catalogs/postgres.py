@@ -9,10 +9,17 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from flowblob.catalogs import migrations, postgres_errors, postgres_schema, postgres_url
+from flowblob.catalogs import (
+    migrations,
+    postgres_errors,
+    postgres_put,
+    postgres_schema,
+    postgres_url,
+)
 from flowblob.catalogs.postgres_pool import Link, Pool
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
 from flowblob.catalogs.sql.engine import is_repeatable
+from flowblob.drafts import Commit, Draft
 from flowblob.errors import CatalogUnavailableError
 from flowblob.urls import mask
 
@@ -110,9 +117,38 @@ class PostgresCatalog(SqlCatalog):
             steps = self._attempt(self._migrate)
         return [migrations.name_of(postgres_schema.ENGINE, number) for number in steps]
 
-    def _attempt(self, work: Callable[[Link], T], *, repeatable: bool = True) -> T:
+    def commit(self, draft: Draft) -> Commit:
+        deadline = time.monotonic() + self._wait
+        done = self._put(draft, deadline) if postgres_put.is_plain(draft) else None
+        if done is not None:
+            return done
+        return self._transact(
+            self._commit,
+            lambda link: self._commit(link, draft),
+            is_durable=True,
+            deadline=deadline,
+        )
+
+    def _put(self, draft: Draft, deadline: float) -> Commit | None:
+        """Try the short way, once; the longer one finds out by `op` what became of it."""
+        schema = self._target.schema
+        number = postgres_schema.lock_number(schema, draft.key)
+        assert self.store_id
+        try:
+            with self._pool.lease(deadline) as link:
+                return postgres_put.put(link, draft, schema=schema, lock=number)
+        except postgres_errors.REFUSALS as error:
+            if postgres_errors.is_lost(error):
+                self._pool.close()
+            elif not postgres_errors.is_collision(error):
+                raise postgres_errors.translate(error, self._target, self._wait) from error
+            return None
+
+    def _attempt(
+        self, work: Callable[[Link], T], *, repeatable: bool = True, deadline: float | None = None
+    ) -> T:
         """Do the work on a connection, again where that is harmless and may help."""
-        tries = _Tries(self._target, self._wait, repeatable=repeatable)
+        tries = _Tries(self._target, self._wait, repeatable=repeatable, deadline=deadline)
         while True:
             link = None
             try:
@@ -141,13 +177,19 @@ class PostgresCatalog(SqlCatalog):
         return self._transact(step, lambda link: step(link, *args, **kwargs), is_durable=False)
 
     def _transact(
-        self, step: Callable[..., T], bound: Callable[[Link], T], *, is_durable: bool
+        self,
+        step: Callable[..., T],
+        bound: Callable[[Link], T],
+        *,
+        is_durable: bool,
+        deadline: float | None = None,
     ) -> T:
         if not self._store_id:
             self._open()
         return self._attempt(
             lambda link: _in_transaction(link, lambda: bound(link), is_durable=is_durable),
             repeatable=is_repeatable(step),
+            deadline=deadline,
         )
 
     def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
@@ -226,8 +268,15 @@ def _in_transaction(link: Link, step: Callable[[], T], *, is_durable: bool) -> T
 class _Tries:
     """Decides after each error of one operation whether to try again, by a common deadline."""
 
-    def __init__(self, target: postgres_url.Target, wait: float, *, repeatable: bool) -> None:
-        self.deadline = time.monotonic() + wait
+    def __init__(
+        self,
+        target: postgres_url.Target,
+        wait: float,
+        *,
+        repeatable: bool,
+        deadline: float | None,
+    ) -> None:
+        self.deadline = time.monotonic() + wait if deadline is None else deadline
         self._target = target
         self._wait = wait
         self._is_repeatable = repeatable

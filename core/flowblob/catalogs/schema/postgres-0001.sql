@@ -263,3 +263,109 @@ CREATE TABLE bound (
     PRIMARY KEY (space, name)
 );
 CREATE INDEX bound_version ON bound (version);
+
+-- Appends a version with one inline payload in one round trip. It returns no row, and has changed
+-- nothing, where anything is out of the ordinary: then the statements of sql/committing.py decide.
+CREATE FUNCTION put_inline(
+    _lock BIGINT, _wait TEXT, _expect BIGINT, _create BOOLEAN, _again BOOLEAN,
+    _life TEXT, _generation TEXT, _id TEXT, _key TEXT, _op TEXT, _content BYTEA,
+    _digest TEXT, _size BIGINT, _checksum TEXT, _data BYTEA,
+    _kind TEXT, _media_type TEXT, _serializer TEXT, _filename TEXT, _metadata TEXT,
+    _value_digest TEXT, _external TEXT, _signature TEXT, _signature_key TEXT, _preview TEXT,
+    _system TEXT, _flow TEXT, _run_id TEXT, _task TEXT, _task_run_id TEXT, _attempt BIGINT,
+    _map_index BIGINT, _url TEXT, _name TEXT, _started_at BIGINT, _used TEXT, _generated TEXT
+) RETURNS TABLE (version BIGINT, incarnation TEXT, prev_version BIGINT, at BIGINT, started_at BIGINT)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    moment BIGINT;
+    life RECORD;
+    held RECORD;
+    worker RECORD;
+    number BIGINT := 0;
+    life_seq BIGINT;
+    run_seq BIGINT;
+    payload_seq BIGINT;
+    version_seq BIGINT;
+BEGIN
+    -- With another isolation the queries below would not see what was committed while this waited.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('lock_timeout', _wait, true);
+    PERFORM pg_advisory_xact_lock(_lock);
+    IF EXISTS (SELECT 1 FROM version v WHERE v.op = _op)
+        OR EXISTS (SELECT 1 FROM outcome o WHERE o.op = _op)
+    THEN
+        RETURN;
+    END IF;
+    moment := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+
+    SELECT i.seq, i.id, i.head, v.version, v.content INTO life
+        FROM incarnation i LEFT JOIN version v ON v.seq = i.newest
+        WHERE i.key = _key AND i.ended_at IS NULL;
+    IF (_expect IS NOT NULL AND life.version IS DISTINCT FROM _expect)
+        OR (_create AND life.version IS NOT NULL)
+        OR (life.content = _content AND NOT _again)
+    THEN
+        RETURN;
+    END IF;
+    SELECT p.seq, p.state, p.inline, d.data = _data AS is_same INTO held
+        FROM payload p LEFT JOIN inline_payload d ON d.payload = p.seq
+        WHERE p.digest = _digest AND p.state IN ('suspect', 'damaged')
+            OR p.digest = _digest AND p.state = 'ok' AND p.inline = 1
+        ORDER BY p.state <> 'ok' DESC LIMIT 1 FOR SHARE OF p;
+    IF held.seq IS NOT NULL AND (held.state <> 'ok' OR NOT held.is_same) THEN
+        RETURN;
+    END IF;
+    payload_seq := held.seq;
+    IF _system IS NOT NULL THEN
+        SELECT r.* INTO worker FROM run r WHERE r.system = _system
+            AND r.task_run_id = _task_run_id AND r.attempt = _attempt;
+        IF worker.seq IS NOT NULL AND (worker.flow, worker.run_id, worker.task, worker.map_index,
+            worker.url, worker.name, worker.used, worker.generated) IS DISTINCT FROM
+            (_flow, _run_id, _task, _map_index, _url, _name, _used, _generated)
+        THEN
+            RETURN;
+        END IF;
+        run_seq := worker.seq;
+        _started_at := coalesce(worker.started_at, _started_at, moment);
+    END IF;
+
+    IF _system IS NOT NULL AND run_seq IS NULL THEN
+        INSERT INTO run (system, flow, run_id, task, task_run_id, attempt, map_index, url, name,
+            started_at, used, generated)
+            VALUES (_system, _flow, _run_id, _task, _task_run_id, _attempt, _map_index, _url, _name,
+            _started_at, _used, _generated) RETURNING seq INTO run_seq;
+    END IF;
+    IF payload_seq IS NULL THEN
+        INSERT INTO payload (generation, digest, size, checksum, state, inline, stored_size,
+            created_at, changed_at)
+            VALUES (_generation, _digest, _size, _checksum, 'ok', 1, 0, moment, moment)
+            RETURNING seq INTO payload_seq;
+        INSERT INTO inline_payload (payload, data) VALUES (payload_seq, _data);
+    END IF;
+    IF life.seq IS NULL THEN
+        INSERT INTO incarnation (id, key, created_at) VALUES (_life, _key, moment)
+            RETURNING seq INTO life_seq;
+    ELSE
+        life_seq := life.seq;
+        number := life.head + 1;
+        _life := life.id;
+    END IF;
+    INSERT INTO version (id, incarnation, version, prev_version, op, content, digest, size,
+        checksum, kind, media_type, serializer, filename, metadata, partitions, parts, history,
+        value_digest, external, signature, signature_key, preview, run, created_at)
+        VALUES (_id, life_seq, number, life.version, _op, _content, _digest, _size,
+        _checksum, _kind, _media_type, _serializer, _filename, _metadata, '{}', 0, 1,
+        _value_digest, _external, _signature, _signature_key, _preview, run_seq, moment)
+        RETURNING seq INTO version_seq;
+    UPDATE incarnation SET head = number, newest = version_seq WHERE seq = life_seq;
+    INSERT INTO version_payload (version, name, position, payload)
+        VALUES (version_seq, '', 0, payload_seq);
+    IF run_seq IS NOT NULL THEN
+        INSERT INTO use (run, version, role, at) VALUES (run_seq, version_seq, 'output', moment);
+    END IF;
+    RETURN QUERY SELECT number, _life, life.version, moment, _started_at;
+END
+$$;
