@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import shutil
-import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,10 +16,12 @@ from flowblob.abc import Storage
 from flowblob.drafts import Spooled
 from flowblob.errors import ConflictError, PayloadMissingError, StorageUnavailableError
 from flowblob.ownership import is_private
+from flowblob.storages.spools import Spools
 
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.[0-9a-f-]{32,36}\Z")
 _OWNER = "store-id"
 _SPOOL = "tmp"
+_DAMAGED = "damaged"
 
 
 class LocalStorage(Storage):
@@ -37,10 +37,10 @@ class LocalStorage(Storage):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
-        self._spool: tuple[int, Path, int] | None = (
-            None  # process, folder, descriptor that holds its lock
-        )
+        self._spools = Spools(folder / _SPOOL)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self._folder,))
 
     @property
     def url(self) -> str:
@@ -51,53 +51,19 @@ class LocalStorage(Storage):
         return not is_private(self._folder)
 
     def spool_folder(self) -> Path:
-        if self._spool is None or self._spool[0] != os.getpid():
-            with self._lock:
-                if self._spool is None or self._spool[0] != os.getpid():
-                    self._spool = (os.getpid(), *self._make_spool())
-        return self._spool[1]
-
-    def _make_spool(self) -> tuple[Path, int]:
-        """Make a folder that this process holds a lock on: no lock, nobody alive.
-
-        A forked child makes its own; the descriptor it inherits only keeps the parent's longer.
-        """
-        folder = self._folder / _SPOOL / uuid.uuid4().hex
         try:
-            # Under the shared lock, a collector cannot meet the folder before it is locked itself.
-            with _locked(self._folder / _SPOOL, fcntl.LOCK_SH):
-                folder.mkdir(mode=0o700)
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            return self._spools.folder()
         except OSError as error:
             raise self._unavailable(error) from error
-        # What killed puts left is room that this one may need; another sweeper will do as well.
-        with contextlib.suppress(OSError):
-            self._sweep(fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return folder, descriptor
 
     def sweep_spool(self) -> int:
         try:
-            return self._sweep(fcntl.LOCK_EX)
+            return self._spools.sweep()
         except OSError as error:
             raise self._unavailable(error) from error
 
-    def _sweep(self, how: int) -> int:
-        with _locked(self._folder / _SPOOL, how):
-            found = [
-                entry.path
-                for entry in os.scandir(self._folder / _SPOOL)
-                if entry.is_dir(follow_symlinks=False)
-            ]
-            return sum(map(_remove_if_abandoned, found))
-
     def close(self) -> None:
-        with self._lock:
-            if self._spool is not None and self._spool[0] == os.getpid():
-                with contextlib.suppress(OSError):  # files of a put still running keep the folder
-                    self._spool[1].rmdir()
-                os.close(self._spool[2])
-            self._spool = None
+        self._spools.close()
 
     def claim(self, store_id: str) -> None:
         marker = self._folder / _OWNER
@@ -120,7 +86,7 @@ class LocalStorage(Storage):
             (self._folder / _SPOOL).mkdir(exist_ok=True, mode=0o700)
             for number in range(256):
                 (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
-            draft = self.spool_folder() / _OWNER
+            draft = self.spool_folder() / uuid.uuid4().hex  # threads may claim at once
             with draft.open("w") as out:
                 out.write(store_id)
                 out.flush()
@@ -187,8 +153,27 @@ class LocalStorage(Storage):
     def delete(self, name: str) -> None:
         try:
             self._path(name).unlink(missing_ok=True)
+            # The catalog forgets the name next, and a file that a power cut brings back then would
+            # be nobody's. Also where it was gone: a collector may have died before this line.
+            _sync_folder(self._path(name).parent)
+        except FileNotFoundError:
+            return  # no such folder, so no such file
         except OSError as error:
             raise self._unavailable(error) from error
+
+    def set_aside(self, name: str) -> str:
+        source, folder = self._path(name), self._folder / _DAMAGED
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            target = folder / source.name
+            source.rename(target)
+            _sync_folder(folder)
+            _sync_folder(source.parent)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise self._unavailable(error) from error
+        return str(target)
 
     def names(self) -> Iterator[tuple[str, int, datetime]]:
         for number in range(256):
@@ -219,16 +204,6 @@ class LocalStorage(Storage):
         )
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _link(source: Path, target: Path) -> bool:
     """Give a synced file its payload name; it stays in the spool, should it be needed again."""
     try:
@@ -242,23 +217,6 @@ def _link(source: Path, target: Path) -> bool:
             return False
         raise
     return True
-
-
-def _remove_if_abandoned(folder: str) -> int:
-    """Remove a spool folder whose process is dead: a living one holds a lock on it."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return 0  # its process has just closed it
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        removed = len(os.listdir(folder))
-        shutil.rmtree(folder)
-    except (BlockingIOError, FileNotFoundError):
-        return 0
-    finally:
-        os.close(descriptor)
-    return removed
 
 
 def _sync_folder(folder: Path) -> None:
