@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from flowblob.catalogs import sqlite_file
+from flowblob.catalogs import migrations, sqlite_file
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
 from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
@@ -102,6 +102,23 @@ class SqliteCatalog(SqlCatalog):
             if self.path is not None:
                 sqlite_file.prepare(self.path)
             self._store_id = sqlite_file.open_store(self._pool, self._lock, self._clock, self.path)
+
+    def migrate(self, *, dry_run: bool = False) -> list[str]:
+        if dry_run and self.path is not None and not self.path.exists():
+            steps = list(range(1, migrations.latest(sqlite_file.ENGINE) + 1))
+        else:
+            steps = self._migrate(dry_run)
+        return [migrations.name_of(sqlite_file.ENGINE, number) for number in steps]
+
+    def _migrate(self, dry_run: bool) -> list[int]:
+        with sqlite_file.translated(self.path):
+            if self.path is not None:
+                sqlite_file.prepare(self.path)
+            with self._lock:
+                connection = self._pool.writer(durable=True)
+                if dry_run:
+                    return sqlite_file.missing_steps(connection, self.path)
+                return sqlite_file.migrate(connection, self._clock, self.path)
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         if not self._store_id:

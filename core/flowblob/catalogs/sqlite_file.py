@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import resources
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowblob.catalogs import migrations
 from flowblob.catalogs.mounts import refuse_network
 from flowblob.catalogs.pool import Reader
 from flowblob.checks import new_id
@@ -19,7 +20,6 @@ from flowblob.errors import (
     FlowblobError,
     InvalidInputError,
     NotSupportedError,
-    SchemaVersionError,
 )
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from flowblob.catalogs.pool import Pool
     from flowblob.catalogs.sql import Connection
 
+logger = logging.getLogger(__name__)
+
 APPLICATION_ID = 0x466C4231  # "FlB1", so that `file` and a foreign database are told apart
-SCHEMA = 1
+ENGINE = "sqlite"
 _STATEMENTS = 512
 _OLDEST = (3, 24)  # ON CONFLICT DO UPDATE
 
@@ -115,15 +117,15 @@ def _read_store(pool: Pool, path: Path | None) -> str | None:
     epoch = pool.epoch
     connection = pool.take()
     try:
-        if schema_of(connection, path) < SCHEMA:
+        if missing_steps(connection, path):
             return None
         return str(connection.execute("SELECT id FROM store").fetchone()[0])
     finally:
         pool.give(connection, epoch)
 
 
-def schema_of(connection: sqlite3.Connection, path: Path | None) -> int:
-    """Return the number of the last migration, 0 for a file that is still empty.
+def missing_steps(connection: sqlite3.Connection, path: Path | None) -> list[int]:
+    """Return the migrations that have not run; all of them for a file that is still empty.
 
     Raises:
         SchemaVersionError: Newer code made it.
@@ -137,33 +139,52 @@ def schema_of(connection: sqlite3.Connection, path: Path | None) -> int:
         raise InvalidInputError(
             f"{path} is an SQLite database of another program", hint="Choose another file"
         )
-    if number > SCHEMA:
-        raise SchemaVersionError(
-            f"{path} has schema {number}, this flowblob knows {SCHEMA}",
-            hint="Upgrade flowblob to the version that wrote the store",
-        )
-    return number
+    return migrations.pending(ENGINE, number, path)
 
 
-def migrate(connection: sqlite3.Connection, clock: Clock, path: Path | None) -> None:
-    """Bring the schema up to date in one transaction; the caller holds the write lock."""
+def migrate(connection: sqlite3.Connection, clock: Clock, path: Path | None) -> list[int]:
+    """Bring the schema up to date in one transaction; the caller holds the write lock.
+
+    What was there before is copied first, since there is no way back to an older flowblob.
+    """
     if path is not None:
         connection.execute("PRAGMA journal_mode = WAL")
+    steps = missing_steps(connection, path)
+    if path is not None and steps and steps[0] > 1:
+        _back_up(connection, path, steps[0] - 1)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        number = schema_of(connection, path)
-        for step in range(number + 1, SCHEMA + 1):
+        for step in steps:
             for statement in _statements(step):
                 connection.execute(statement)
-        if number == 0:
+            # In the same transaction, so that a process killed here leaves the file as it was.
+            connection.execute(f"PRAGMA user_version = {step}")
+        if steps[:1] == [1]:
             connection.execute("INSERT INTO store VALUES (1, ?, ?)", (new_id(), clock.wall()))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        # In the same transaction, so that a process killed here leaves the file as it was.
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("COMMIT")
     except BaseException:
         roll_back(connection)
         raise
+    if steps and steps[0] > 1:
+        logger.info("Migrated %s to schema %d", path, steps[-1])
+    return steps
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, number: int) -> None:
+    """Copy the database to a file of its own that names its schema."""
+    kept = path.with_name(f"{path.name}.schema-{number}")
+    unfinished = kept.with_name(f"{kept.name}.part")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with closing(sqlite3.connect(unfinished)) as copy:
+            connection.backup(copy)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(unfinished, kept)
+    logger.info("Copied %s to %s before its migration", path, kept)
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
@@ -174,10 +195,8 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _statements(step: int) -> Iterator[str]:
-    folder = resources.files("flowblob.catalogs") / "schema"
-    text = (folder / f"sqlite-{step:04}.sql").read_text(encoding="utf-8")
     statement = ""
-    for line in text.splitlines(keepends=True):
+    for line in migrations.text_of(ENGINE, step).splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
             yield statement

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from flowblob.catalogs import mounts, sqlite_file
+from flowblob.catalogs import migrations, mounts
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.errors import (
@@ -84,7 +84,7 @@ def test_facts_tell_what_doctor_shows(catalog, make):
     facts = catalog.facts()
     assert facts["engine"] == "sqlite"
     assert facts["engine_version"] == sqlite3.sqlite_version
-    assert (facts["schema"], facts["synchronous"]) == (sqlite_file.SCHEMA, "FULL")
+    assert (facts["schema"], facts["synchronous"]) == (migrations.latest("sqlite"), "FULL")
     assert facts["store_id"] == catalog.store_id
     assert facts["counts"]["version"] == 1
     assert facts["size"] > facts["free"] >= 0
@@ -127,7 +127,7 @@ def test_a_newer_schema_is_refused_with_both_numbers(open_catalog, path):
     assert catalog.store_id
     catalog.close()
     run_sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(SchemaVersionError, match=rf"99.*{sqlite_file.SCHEMA}"):
+    with pytest.raises(SchemaVersionError, match=rf"99.*{migrations.latest('sqlite')}"):
         assert open_catalog().store_id
 
 
