@@ -34,6 +34,7 @@ COMMANDS = {
     "cache": Late("flowblob.cli.caching:cache", "List, expire, remove cache entries.", _RUNS),
     "verify": Late("flowblob.cli.upkeep:verify", "Check that everything is there.", _STORE),
     "gc": Late("flowblob.cli.upkeep:gc", "Free what no version needs; a dry run.", _STORE),
+    "migrate": Late("flowblob.cli.migrating:migrate", "Bring the tables up to date.", _STORE),
     "where": Late("flowblob.cli.shell:where", "Say which store is used, and why.", _STORE),
     "doctor": Late("flowblob.cli.doctor:doctor", "Check the installation and the store.", _STORE),
     "completion": Late("flowblob.cli.shell:completion", "Print shell completion.", _STORE),
