@@ -104,6 +104,14 @@ class Storage(ABC):
     def delete(self, name: str) -> None:
         """Remove exactly this name; removing nothing is no error."""
 
+    def set_aside(self, name: str) -> str:
+        """Move damaged bytes to where no reader looks, and say where that is.
+
+        A storage that cannot do so leaves them and returns nothing: their row says what they are.
+        """
+        del name
+        return ""
+
     @abstractmethod
     def names(self) -> Iterator[tuple[str, int, datetime]]:
         """Yield (name, size, time of last change) of everything that looks like a payload."""

@@ -151,7 +151,8 @@ class Checker:
         if self.level == "catalog":
             return self.report()
         for payload, error in self.findings(resume=resume, limit=limit):
-            self._note(payload, error)
+            if error is not None:
+                self._note(payload, error)
         return self.report()
 
     def check_versions(self, blobs: Iterable[Blob]) -> Report:
@@ -180,17 +181,21 @@ class Checker:
 
     def findings(
         self, *, resume: str = "", limit: int | None = None
-    ) -> Iterator[tuple[Payload, PayloadError | UnavailableError]]:
-        """Yield every payload that is not as it should be, or could not be looked at."""
+    ) -> Iterator[tuple[Payload, PayloadError | UnavailableError | None]]:
+        """Yield what is not as it should be, or could not be looked at, each with its error.
+
+        What was marked as damaged is always read, and yielded without an error if it is sound.
+        """
         self.cursor, missed = resume, 0
         chance = random.Random()  # noqa: S311 - which payloads are read need not be a secret
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for chunk in _chunks(self._rows(limit), _AT_ONCE):
                 for payload, error in zip(chunk, pool.map(self._look, chunk), strict=True):
-                    is_read = self.level == "content" and chance.random() < self.sample
-                    found = self._examine(payload, is_read=is_read and error is None) or error
+                    is_chosen = self.level == "content" and chance.random() < self.sample
+                    is_read = error is None and (is_chosen or payload.state != "ok")
+                    found = self._examine(payload, is_read=is_read) or error
                     missed = missed + 1 if isinstance(found, UnavailableError) else 0
-                    if found is not None:
+                    if found is not None or payload.state != "ok":
                         yield payload, found
                     if missed == _PATIENCE:
                         return

@@ -162,7 +162,7 @@ class Collector:
 
     def _expired_versions(self) -> list[tuple[str, int, list[str]]]:
         judge = Judge(self.retention, self.catalog.now())
-        kept = _pinned(self.cache)
+        kept = pinned(self.cache)
         gone: dict[int, list[str]] = {}
         for blob in live(self.catalog, self.tick):
             if blob.aliases:
@@ -179,7 +179,8 @@ class Collector:
         return [group for group in groups if group[2]]
 
 
-def _pinned(cache: Cache) -> set[str]:
+def pinned(cache: Cache) -> set[str]:
+    """Return the ids of the versions that pinned entries point at or name as outputs."""
     entries = cache.entries(pinned=True)
     return {blob_id for e in entries for blob_id in (e.blob.id, *e.outputs.values())}
 

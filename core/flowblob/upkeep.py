@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowblob import collecting
+from flowblob import collecting, repairing
 from flowblob.checking import Checker, Level, Report
 from flowblob.checks import parse_duration
 from flowblob.collecting import ORPHAN_AGE, Collected, Collector, Swept
 from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
 from flowblob.labels import actor
 from flowblob.model import Blob, Ref, Run
+from flowblob.repairing import Repaired
 from flowblob.retention import Retention, parse_grace
 
 if TYPE_CHECKING:
@@ -268,6 +269,28 @@ class Upkeep:
             return checker.check_store(resume=resume, limit=limit)
         blob = self._objects.resolve(Ref.parse(ref)).blob
         return Checker(self.catalog, self.storage, "content", tick=tick).check_one(blob)
+
+    def repair(
+        self, *, level: Level = "content", dry_run: bool = True, tick: Tick = _silent
+    ) -> Repaired:
+        """Look for damaged payloads, and have their versions use another copy where there is one.
+
+        What has none is marked: its cache entries are misses from then on, and storing the same
+        value again heals every version of it. Damaged bytes are moved aside where the storage can
+        do that. Nothing is deleted.
+
+        Args:
+            level: How closely to look; see `verify`.
+            dry_run: Only say what would be done.
+            tick: Called with numbers of bytes that were read or passed over.
+
+        Example:
+            >>> from flowblob import Store
+            >>> Store("memory://").repair().repairs
+            ()
+        """
+        checker = Checker(self.catalog, self.storage, level, tick=tick)
+        return repairing.repair(checker, dry_run=dry_run)
 
     def sweep(
         self,

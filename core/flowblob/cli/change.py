@@ -1,4 +1,4 @@
-"""tag, promote, rm: what changes or ends a version."""
+"""tag, promote, rm, undelete: what changes or ends a version, or brings it back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from flowblob.cli.records import blob_record
 from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.text import plural
+from flowblob.collecting import pinned
 from flowblob.errors import InvalidInputError
 from flowblob.model import Ref
 from flowblob.wording import size
@@ -89,19 +90,42 @@ def _list(session: Session, blobs: list[Blob], total: str = "") -> None:
     )
 
 
-@click.command(cls=Command)
-@click.argument("refs", nargs=-1, required=True, metavar="REF...", shell_complete=complete_ref)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before a whole key goes.")
+@click.command(
+    cls=Command,
+    examples=[
+        ("flowblob rm raw/day@3", ""),
+        ("flowblob rm --run 3f2c --dry-run", "what this run made and nothing keeps"),
+    ],
+)
+@click.argument("refs", nargs=-1, metavar="[REF...]", shell_complete=complete_ref)
+@click.option("--run", metavar="RUN", help="What this run made, by run id or task-run id.")
+@click.option("--flow", metavar="NAME", help="What the runs of this flow or DAG made.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before many versions go.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only print what would go.")
 @click.pass_context
-def rm(ctx: click.Context, /, refs: tuple[str, ...], *, yes: bool, dry_run: bool) -> None:
+def rm(
+    ctx: click.Context,
+    /,
+    refs: tuple[str, ...],
+    *,
+    run: str | None,
+    flow: str | None,
+    yes: bool,
+    dry_run: bool,
+) -> None:
     """Delete versions; a bare KEY goes with its whole history.
 
-    A version number is never given again; the payload is freed by the next collection unless
-    another version shares it.
+    With --run or --flow, exactly what was made there goes, but nothing that an alias or a pinned
+    cache entry keeps. A version number is never given again. Until a collection frees the payload,
+    `flowblob undelete` brings it all back.
     """
     session = current_session(ctx)
+    if bool(refs) == bool(run or flow):
+        raise click.UsageError("Give REF..., or --run or --flow", ctx)
     store = session.store()
+    if not refs:
+        _rm_made(ctx, session, store, yes=yes, dry_run=dry_run, run=run, flow=flow)
+        return
     targets = {ref: _what_goes(store, ref) for ref in refs}
     going = list({blob.id: blob for blobs in targets.values() for blob in blobs}.values())
     whole = [ref for ref in refs if _is_whole(ref)]
@@ -109,13 +133,37 @@ def rm(ctx: click.Context, /, refs: tuple[str, ...], *, yes: bool, dry_run: bool
         _tell_gone(session, going, "would delete")
         return
     if whole and not yes:
-        _confirm(ctx, session, whole, going)
+        _confirm(ctx, session, f"{', '.join(whole)} with all history", going, whole)
     gone: dict[str, Blob] = {}
     # Whole keys first: a version that was named beside its key is gone with it, and no error.
     for ref in sorted(targets, key=lambda ref: ref not in whole):
         if not all(blob.id in gone for blob in targets[ref]):
             gone |= {blob.id: blob for blob in store.delete(ref)}
     _tell_gone(session, list(gone.values()), "deleted")
+
+
+def _rm_made(
+    ctx: click.Context,
+    session: Session,
+    store: Store,
+    *,
+    yes: bool,
+    dry_run: bool,
+    **which: str | None,
+) -> None:
+    kept = pinned(store.cache)
+    made = store.made_by(**which)
+    going = [blob for blob in made if not blob.aliases and blob.id not in kept]
+    if dry_run or not going:
+        _tell_gone(session, going, "would delete")
+    else:
+        if not yes:
+            again = [f"--{name} {value}" for name, value in which.items() if value]
+            _confirm(ctx, session, "what was made there", going, again)
+        _tell_gone(session, store.delete(**which), "deleted")
+    if session.is_human and len(made) > len(going):
+        left = plural(len(made) - len(going), "version")
+        session.say(session.style(f"{left} kept by an alias or a pinned cache entry", dim=True))
 
 
 def _is_whole(ref: str) -> bool:
@@ -126,28 +174,60 @@ def _what_goes(store: Store, ref: str) -> list[Blob]:
     return store.versions(ref) if _is_whole(ref) else [store.resolve(ref)]
 
 
-def _confirm(ctx: click.Context, session: Session, whole: list[str], going: list[Blob]) -> None:
-    keys = ", ".join(whole)
+def _confirm(
+    ctx: click.Context, session: Session, which: str, going: list[Blob], again: list[str]
+) -> None:
     what = f"{plural(len(going), 'version')}, {size(sum(blob.size for blob in going))}"
     if session.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInputError(
-            f"{keys} would be deleted with all history ({what})",
-            hint=f"flowblob rm --yes {' '.join(whole)}, or look first: --dry-run",
+            f"This would delete {which} ({what})",
+            hint=f"flowblob rm --yes {' '.join(again)}, or look first: --dry-run",
         )
     for blob in going:
         aliases = "".join(f" @{alias}" for alias in blob.aliases)
         click.echo(f"  {session.style(blob.ref)}  {size(blob.size)}{aliases}", err=True)
-    if not click.confirm(f"Delete {keys} with all history ({what})?", err=True):
+    if not click.confirm(f"Delete {which} ({what})?", err=True):
         click.echo("Nothing was deleted.", err=True)
         ctx.exit(1)
 
 
+@click.command(
+    cls=Command,
+    examples=[
+        ("flowblob undelete raw/day", "the key with all that went with it"),
+        ("flowblob undelete --run 3f2c", "what this run made"),
+    ],
+)
+@click.argument("refs", nargs=-1, metavar="[REF...]")
+@click.option("--run", metavar="RUN", help="What this run made, by run id or task-run id.")
+@click.option("--flow", metavar="NAME", help="What the runs of this flow or DAG made.")
+@click.pass_context
+def undelete(
+    ctx: click.Context, /, refs: tuple[str, ...], *, run: str | None, flow: str | None
+) -> None:
+    """Bring back deleted versions, as they were, until a collection has freed their payload.
+
+    A bare KEY comes back with the versions and aliases that went with it.
+    """
+    session = current_session(ctx)
+    if bool(refs) == bool(run or flow):
+        raise click.UsageError("Give REF..., or --run or --flow", ctx)
+    store = session.store()
+    if refs:
+        back = [blob for ref in refs for blob in store.undelete(ref)]
+    else:
+        back = store.undelete(run=run, flow=flow)
+    _tell_gone(session, back, "restored")
+
+
 def _tell_gone(session: Session, blobs: list[Blob], word: str) -> None:
     if session.json:
-        session.document(blobs=[blob_record(blob) for blob in blobs], dry_run=word != "deleted")
+        is_dry = word.startswith("would")
+        session.document(blobs=[blob_record(blob) for blob in blobs], dry_run=is_dry)
     elif session.is_human:
+        color = "green" if word == "restored" else "red"
         for blob in blobs:
-            session.say(f"{session.style(word, fg='red')} {session.style(blob.ref, bold=True)}")
+            session.say(f"{session.style(word, fg=color)} {session.style(blob.ref, bold=True)}")
         session.say(
             session.style(
                 f"{plural(len(blobs), 'version')}, {size(sum(blob.size for blob in blobs))}",

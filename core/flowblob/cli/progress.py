@@ -86,6 +86,16 @@ class Meter:
         return f"{paint('━' * filled)}{'─' * (room - filled)}  {text}"
 
 
+class Tally(Meter):
+    """Counts things of which nobody knows how many there are."""
+
+    def line(self, what: str, width: int = 0, paint: Callable[[str], str] = str) -> str:
+        """Return what is going on, and how many things were seen."""
+        del paint
+        text = f"{what}  {self.done:,}"
+        return text[: width - 1] if width else text
+
+
 class Transfer:
     """Shows a transfer on stderr while the block runs; call it with numbers of bytes.
 
@@ -109,7 +119,7 @@ class Transfer:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._painted = False
-        self.meter = Meter(total)
+        self.meter: Meter = Meter(total)
 
     def __call__(self, count: int) -> None:
         self.meter.add(count)
@@ -152,3 +162,16 @@ class Transfer:
             self._stream.flush()
         except (OSError, ValueError, UnicodeEncodeError):
             self._over.set()  # nobody looks any more; the transfer goes on
+
+
+class Counter(Transfer):
+    """Shows a count on stderr while the block runs; call it with numbers of things.
+
+    Args:
+        session: How to answer.
+        what: What is going on, `collecting` or the like.
+    """
+
+    def __init__(self, session: Session, what: str) -> None:
+        super().__init__(session, what, None)
+        self.meter = Tally(None)

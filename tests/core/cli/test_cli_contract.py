@@ -28,13 +28,16 @@ GOOD = {
     "tag": ["tag", "notes/first", "team=risk"],
     "promote": ["promote", "notes/first", "prod"],
     "rm": ["rm", "--dry-run", "notes/first"],
+    "undelete": ["undelete", "notes/gone"],
     "runs": ["runs"],
     "why": ["why", "twice"],
     "cache ls": ["cache", "ls"],
     "cache rm": ["cache", "rm", "{entry}"],
     "cache expire": ["cache", "expire", "{entry}"],
     "verify": ["verify", "--full"],
+    "repair": ["repair"],
     "gc": ["gc"],
+    "sweep": ["sweep"],
     "lineage": ["lineage", "notes/first"],
     "where": ["where"],
     "doctor": ["doctor"],
@@ -52,13 +55,16 @@ BAD = {
     "tag": (["tag", "notes/first"], 2),
     "promote": (["promote", "notes/first", "prod", "--expect", "5"], 5),
     "rm": (["rm", "notes/first"], 2),
+    "undelete": (["undelete", "notes/first"], 3),
     "runs": (["runs", "nobody"], 3),
     "why": (["why", "notes/first"], 3),
     "cache ls": (["cache", "ls", "--limit", "0"], 2),
     "cache rm": (["cache", "rm", "fb1:00000000"], 3),
     "cache expire": (["cache", "expire", "fb1:00000000"], 3),
     "verify": (["verify", "absent"], 3),
+    "repair": (["repair", "--level", "catalog"], 2),
     "gc": (["gc", "--grace", "soon"], 2),
+    "sweep": (["sweep", "--min-age", "1m"], 2),
     "lineage": (["lineage", "absent"], 3),
     "where": (["where", "--profile", "nobody"], 3),
     "doctor": (["doctor", "--no-such-option"], 2),
@@ -75,6 +81,8 @@ def full_store(store: Store) -> Store:
     def twice(number: int) -> int:
         return number * 2
 
+    store.put("notes/gone", b"gone")
+    store.delete("notes/gone")
     store.put("notes/first", b"hello", run=Run(flow="f", run_id="r1", task="t"))
     assert twice(4) == 8
     return store

@@ -1,0 +1,63 @@
+"""cache, lineage: what is served, and what came of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import flowblob
+from flowblob import Store, cached
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def twice(store: Store) -> Any:
+    @cached(store=store, name="twice", version="1")
+    def function(number: int) -> int:
+        return number * 2
+
+    return function
+
+
+def test_cache_lists_entries_with_what_they_saved(cli: Cli, store: Store, twice: Any) -> None:
+    twice(1), twice(2), twice(2)
+    store.flush()
+    told = cli("cache", "ls", "--name", "twice", "--json").json["entries"]
+    assert [(entry["ref"], entry["hits"]) for entry in told] == [("twice@1", 1), ("twice@0", 0)]
+    assert cli("cache", "ls", "--name", "other").rows == []
+
+
+@pytest.mark.parametrize("command", ["rm", "expire"])
+def test_an_entry_that_was_removed_or_expired_is_computed_again(
+    command: str, cli: Cli, store: Store, twice: Any
+) -> None:
+    twice(1)
+    (entry,) = store.cache.entries()
+    assert twice.explain(1).is_hit
+    assert cli("cache", command, entry.key[:12]).code == 0
+    assert not twice.explain(1).is_hit
+    assert store.exists("twice@0")
+
+
+def test_the_beginning_of_a_cache_key_must_name_one_entry(cli: Cli, twice: Any) -> None:
+    twice(1), twice(2)
+    assert cli("cache", "rm", "fb1:").code == 3
+    assert cli("cache", "rm", "fb1:zzzzzzzz").code == 3
+
+
+def test_lineage_crosses_runs(cli: Cli, store: Store) -> None:
+    store.put("raw", 1)
+    with flowblob.run("nightly"):
+        store.get("raw")
+        store.put("clean", 2)
+    store.flush()
+    edges = [(row[0], row[1], row[2]) for row in cli("lineage", "clean").rows]
+    assert [(edge[0], edge[1].split()[0], edge[2].split()[0]) for edge in edges] == [
+        ("output", "python", "clean@0"),
+        ("input", "raw@0", "python"),
+    ]
+    assert cli("lineage", "clean", "--mermaid").out.startswith("flowchart LR")
+    assert set(cli("lineage", "clean", "-q").out.split()) == {"clean@0", "raw@0"}
