@@ -1,0 +1,120 @@
+"""Payloads out of S3: ranges that travel side by side, straight into the final buffer."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from urllib3.exceptions import HTTPError
+
+from flowblob.errors import PayloadMissingError, StorageUnavailableError
+from flowblob.storages.s3 import replies
+from flowblob.storages.s3.replies import Response
+from flowblob.storages.s3.transport import Patience, Transport
+
+#: What one request fetches of a large payload.
+RANGE = 8 << 20
+_PARALLEL = 4
+_BLOCK = 1 << 18
+_CONTENT_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One object on its way into memory.
+
+    Attributes:
+        transport: Sends the requests.
+        key: Object key.
+    """
+
+    transport: Transport
+    key: str
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def fill(self, buffer: memoryview, offset: int) -> int:
+        """Fill a buffer from `offset` on; returns how much of it, less only at the end.
+
+        Raises:
+            PayloadMissingError: There is no such object.
+        """
+        starts = range(0, len(buffer), RANGE)
+        if len(starts) <= 1:
+            return self._fetch(buffer, offset) if len(buffer) else 0
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="flowblob-s3") as pool:
+            try:
+                counts = pool.map(
+                    lambda start: self._fetch(buffer[start : start + RANGE], offset + start), starts
+                )
+                return sum(counts)
+            except BaseException:
+                self._stopped.set()
+                raise
+
+    def _fetch(self, view: memoryview, offset: int) -> int:
+        """Fill a view by one request, or by more if answers are cut."""
+        done, wanted = 0, len(view)
+        patience = Patience()
+        while done < wanted:
+            response = self._ask(offset + done, offset + wanted, patience)
+            wanted = min(wanted, _total(response) - offset)
+            got, failure = self._take(response, view[done:wanted], patience)
+            done += got
+            if got:
+                patience = Patience()  # whoever gives bytes may go on
+            if done < wanted:
+                patience.wait(replies.unreachable(failure, self.transport.where))
+        return max(done, 0)
+
+    def _ask(self, start: int, end: int, patience: Patience) -> Response:
+        response = self.transport.request(
+            "GET",
+            self.key,
+            headers={"range": f"bytes={start}-{end - 1}"},
+            accept=(200, 206, 404, 416),
+            patience=patience,
+            stream=True,
+        )
+        if response.status == 404:
+            raise PayloadMissingError(
+                f"The payload {self.key} is gone from {self.transport.where}",
+                hint="Store the value again to heal it",
+            )
+        if response.status == 200 and start:
+            response.close()
+            raise StorageUnavailableError(
+                f"{self.transport.where} answers a range with everything", retryable=False
+            )
+        return response
+
+    def _take(
+        self, response: Response, view: memoryview, patience: Patience
+    ) -> tuple[int, Exception]:
+        """Read an answer into a view; returns how much came, and why no more did."""
+        done = 0
+        failure: Exception = EOFError("the answer ended early")
+        try:
+            while done < len(view) and not self._stopped.is_set():
+                began = time.monotonic()
+                block = response.read(min(_BLOCK, len(view) - done), decode_content=False)
+                patience.moved(time.monotonic() - began)
+                if not block:
+                    break
+                view[done : done + len(block)] = block
+                done += len(block)
+        except (HTTPError, OSError) as error:
+            failure = error
+        if done < len(view) or response.status == 200:
+            response.close()  # what is left of it must not stand before the next answer
+        return done, failure
+
+
+def _total(response: Response) -> int:
+    """Return the size of the whole object, by an answer to a range of it."""
+    if response.status == 200:
+        return int(response.headers.get("content-length", 0))
+    found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+    return int(found[1]) if found else 0
