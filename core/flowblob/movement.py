@@ -104,7 +104,7 @@ class StoreOrigin:
     def payloads(self, record: Portable) -> Mapping[str, Fetch]:
         found = {item.digest: item for item in self._objects.catalog.payloads(record["id"])}
         if not {digest for _, digest, *_ in record["payloads"]} <= found.keys():
-            raise NotFoundError(f"{_ref(record)} was dropped meanwhile")
+            raise NotFoundError(f"{ref_of(record)} was dropped meanwhile")
         return {digest: self._fetch(payload, record) for digest, payload in found.items()}
 
     def lives(self, record: Portable) -> bool:
@@ -117,7 +117,9 @@ class StoreOrigin:
             if payload.data is not None:
                 sink.write(payload.data)
             elif payload.encoding:
-                reader = PayloadReader(payload, storage, self._objects.verifier, what=_ref(record))
+                reader = PayloadReader(
+                    payload, storage, self._objects.verifier, what=ref_of(record)
+                )
                 with reader.open() as stream:
                     sink.copy(stream)
             else:
@@ -216,7 +218,7 @@ class Mover:
         if record["incarnation"] not in self._blocked:
             self._blocked.add(record["incarnation"])
             if problem:
-                self._left.append((_ref(record), problem))
+                self._left.append((ref_of(record), problem))
 
     def _unblocked(self, batch: list[Portable]) -> list[Portable]:
         return [record for record in batch if record["incarnation"] not in self._blocked]
@@ -298,7 +300,8 @@ def _batches(records: Iterable[Portable]) -> Iterator[list[Portable]]:
         yield batch
 
 
-def _ref(record: Portable) -> str:
+def ref_of(record: Portable) -> str:
+    """Return `key@version` of a version record."""
     return f"{record['key']}@{record['version']}"
 
 
