@@ -40,6 +40,7 @@ GOOD = {
     "sweep": ["sweep"],
     "lineage": ["lineage", "notes/first"],
     "where": ["where"],
+    "migrate": ["migrate", "--dry-run"],
     "doctor": ["doctor"],
     "completion": ["completion", "bash"],
     "help": ["help", "exit-codes"],
@@ -67,6 +68,7 @@ BAD = {
     "sweep": (["sweep", "--min-age", "1m"], 2),
     "lineage": (["lineage", "absent"], 3),
     "where": (["where", "--profile", "nobody"], 3),
+    "migrate": (["migrate", "--store", "/nowhere/at/all"], 3),
     "doctor": (["doctor", "--no-such-option"], 2),
     "completion": (["completion", "tcsh"], 2),
     "help": (["help", "nonsense"], 3),
@@ -202,7 +204,7 @@ def test_an_error_ends_with_its_exit_code(kind: type[BaseException], code: int) 
 
 
 def test_a_password_in_a_message_is_masked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = cli("ls", "--store", "postgresql://ana:secret@db/flow?storage=/x")
+    done = cli("ls", "--store", "mysql://ana:secret@db/flow?storage=/x")
     assert done.code == 1
     assert "secret" not in done.out + done.err
     assert "Available: " in done.err
