@@ -27,14 +27,14 @@ class Exported:
         versions: Versions, dropped ones included.
         records: Other records.
         payloads: Payloads, each once.
-        left: Versions with damaged payloads, which were left out: (reference, why). Later versions
-            of the same key were too.
+        damaged: Versions whose payloads could not be had: (reference, why). They were left out,
+            and later versions of the same keys too.
     """
 
     versions: int
     records: int
     payloads: int
-    left: tuple[tuple[str, str], ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
 
 
 def write_bundle(
@@ -60,6 +60,17 @@ def write_bundle(
     return done
 
 
+def weigh(origin: Origin) -> int:
+    """Return the bytes of all payloads that a bundle would hold."""
+    sizes = {
+        bare_digest(digest): size
+        for page in origin.pages("version")
+        for record in page
+        for _, digest, size, _ in record["payloads"]
+    }
+    return sum(sizes.values())
+
+
 class _Export:
     """One bundle on its way into a file."""
 
@@ -73,7 +84,7 @@ class _Export:
         self._progress = progress
         self._seen: set[bytes] = set()
         self._blocked: set[str] = set()
-        self._left: list[tuple[str, str]] = []
+        self._damaged: list[tuple[str, str]] = []
         self._versions = self._records = 0
 
     def run(self) -> Exported:
@@ -95,7 +106,7 @@ class _Export:
         }
         self.add(END, to_line(end))
         self._out.write(bytes(2 * SECTOR))
-        return Exported(self._versions, self._records, len(self._seen), tuple(self._left))
+        return Exported(self._versions, self._records, len(self._seen), tuple(self._damaged))
 
     def _take_version(self, record: Portable) -> bool:
         """Write the payloads of a version; says whether it can stand in the bundle."""
@@ -111,7 +122,7 @@ class _Export:
             # Later versions cannot stand after a gap in the numbers.
             self._blocked.add(record["incarnation"])
             if self._origin.lives(record):
-                self._left.append((ref_of(record), error.message))
+                self._damaged.append((ref_of(record), error.message))
             return False
         return True
 

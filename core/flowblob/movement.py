@@ -50,14 +50,17 @@ class Moved:
         records: Other records that brought something new: runs, tags, aliases, uses, entries.
         payloads: Payloads that were written; what was here already is shared.
         size: Their bytes.
-        left: What was left behind: (reference, why). Later versions of the same key were too.
+        damaged: Versions whose payloads could not be had: (reference, why). They were left behind,
+            and later versions of the same keys too.
+        unsafe: Pickles that nothing vouches for, left behind in the same way.
     """
 
     versions: int
     records: int
     payloads: int
     size: int
-    left: tuple[tuple[str, str], ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
+    unsafe: tuple[str, ...] = ()
 
 
 class Origin(Protocol):
@@ -159,7 +162,8 @@ class Mover:
         self._is_guarded = is_checked and not (allow_pickle or target.settings.allow_pickle)
         self._progress = progress or _ignore
         self._versions = self._records = self._payloads = self._size = 0
-        self._left: list[tuple[str, str]] = []
+        self._damaged: list[tuple[str, str]] = []
+        self._unsafe: list[str] = []
         self._blocked: set[str] = set()
 
     def run(self) -> Moved:
@@ -175,7 +179,14 @@ class Mover:
                     self._take_versions(page)
             else:
                 self._take_records(kind)
-        return Moved(self._versions, self._records, self._payloads, self._size, tuple(self._left))
+        return Moved(
+            self._versions,
+            self._records,
+            self._payloads,
+            self._size,
+            tuple(self._damaged),
+            tuple(self._unsafe),
+        )
 
     def _take_records(self, kind: Kind) -> None:
         for page in self._origin.pages(kind):
@@ -190,6 +201,14 @@ class Mover:
                     self._records += self._catalog.absorb(kind, again)
                 return
 
+    def weigh(self) -> int:
+        """Return how many bytes `progress` will be told of, at most."""
+        total = 0
+        for page in self._origin.pages("version"):
+            known = self._catalog.known([record["id"] for record in page])
+            total += sum(weight(record) for record in page if record["id"] not in known)
+        return total
+
     # versions -------------------------------------------------------
 
     def _take_versions(self, page: list[Portable]) -> None:
@@ -203,7 +222,9 @@ class Mover:
         """Leave out what must not come, and what would stand after it."""
         for record in batch:
             if self._is_guarded and not record["dropped"] and not self._is_vouched(record):
-                self._block(record, "it is a pickle that nothing vouches for")
+                if record["incarnation"] not in self._blocked:
+                    self._unsafe.append(ref_of(record))
+                self._blocked.add(record["incarnation"])
         return self._unblocked(batch)
 
     def _is_vouched(self, record: Portable) -> bool:
@@ -213,12 +234,11 @@ class Mover:
         keyring = self._target.trust.keyring
         return keyring.verifies(text, record["signature_key"], record["signature"])
 
-    def _block(self, record: Portable, problem: str) -> None:
+    def _block(self, record: Portable, problem: str = "") -> None:
         """Leave out a version and those after it: the numbers of a key have no gaps."""
-        if record["incarnation"] not in self._blocked:
-            self._blocked.add(record["incarnation"])
-            if problem:
-                self._left.append((ref_of(record), problem))
+        if problem and record["incarnation"] not in self._blocked:
+            self._damaged.append((ref_of(record), problem))
+        self._blocked.add(record["incarnation"])
 
     def _unblocked(self, batch: list[Portable]) -> list[Portable]:
         return [record for record in batch if record["incarnation"] not in self._blocked]
@@ -260,7 +280,7 @@ class Mover:
             try:
                 fetches = self._origin.payloads(record)
             except NotFoundError:
-                self._block(record, "")  # the next run finds it dropped
+                self._block(record)  # the next run finds it dropped
                 continue
             for _, digest, size, checksum in record["payloads"]:
                 if digest not in seen:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flowblob.bundle import Bundle
 from flowblob.checks import validate_key
 from flowblob.errors import InvalidInputError, NotFoundError, StorageUnavailableError
-from flowblob.exporting import Exported, write_bundle
+from flowblob.exporting import Exported, weigh, write_bundle
 from flowblob.movement import Moved, Mover, StoreOrigin
 from flowblob.payload import Progress
 
@@ -66,6 +66,21 @@ class Moving:
             >>> new.resolve("models/churn@prod").id == blob.id
             True
         """
+        mover = self._mover(other, prefix, allow_pickle=allow_pickle, progress=progress)
+        return mover.run()
+
+    def copy_size(self, other: Moving, *, prefix: str = "") -> int:
+        """Return how many bytes `copy_to` would bring; no payload is read."""
+        return self._mover(other, prefix).weigh()
+
+    def _mover(
+        self,
+        other: Moving,
+        prefix: str,
+        *,
+        allow_pickle: bool = False,
+        progress: Progress | None = None,
+    ) -> Mover:
         source, target = self._objects, other._objects
         if source.catalog.store_id == target.catalog.store_id:
             raise InvalidInputError(
@@ -74,7 +89,7 @@ class Moving:
             )
         self.flush()
         origin = StoreOrigin(source, prefix=prefix)
-        return Mover(origin, target, allow_pickle=allow_pickle, progress=progress).run()
+        return Mover(origin, target, allow_pickle=allow_pickle, progress=progress)
 
     def export_to(
         self,
@@ -112,14 +127,8 @@ class Moving:
             >>> other.import_from(file).versions, other.get("models/churn")
             (1, [0.1, 0.2])
         """
-        if key and prefix:
-            raise InvalidInputError("An export takes a key or a prefix", hint="Leave one out")
-        self.flush()
+        origin = self._origin(key, prefix)
         about = {"store_id": self._objects.catalog.store_id, "key": key, "prefix": prefix}
-        origin = StoreOrigin(self._objects, key=validate_key(key) if key else "", prefix=prefix)
-        if not any(origin.pages("incarnation")):
-            what = f"No key {key!r}" if key else f"No key begins with {prefix!r}"
-            raise NotFoundError(what, hint="'flowblob ls' lists the keys")
         try:
             return write_bundle(origin, Path(file), about=about, progress=progress)
         except OSError as error:
@@ -127,6 +136,20 @@ class Moving:
                 f"Cannot write {os.fspath(file)}: {error.strerror or error}",
                 hint="Check the folder, space and permissions",
             ) from error
+
+    def export_size(self, *, key: str = "", prefix: str = "") -> int:
+        """Return how many bytes of payloads `export_to` would write; none is read."""
+        return weigh(self._origin(key, prefix))
+
+    def _origin(self, key: str, prefix: str) -> StoreOrigin:
+        if key and prefix:
+            raise InvalidInputError("An export takes a key or a prefix", hint="Leave one out")
+        self.flush()
+        origin = StoreOrigin(self._objects, key=validate_key(key) if key else "", prefix=prefix)
+        if not any(origin.pages("incarnation")):
+            what = f"No key {key!r}" if key else f"No key begins with {prefix!r}"
+            raise NotFoundError(what, hint="'flowblob ls' lists the keys")
+        return origin
 
     def import_from(
         self,

@@ -121,6 +121,11 @@ class Transfer:
         self._painted = False
         self.meter: Meter = Meter(total)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is shown, and the total worth asking for."""
+        return self._on
+
     def __call__(self, count: int) -> None:
         self.meter.add(count)
 
