@@ -100,6 +100,18 @@ class Storage(ABC):
             PayloadMissingError: Nothing stands under this name.
         """
 
+    def read_into(self, name: str, buffer: memoryview, offset: int = 0) -> int:
+        """Fill a buffer with the bytes from `offset` on; return how many, less only at the end.
+
+        Large payloads are read by this; a storage across a network fetches ranges side by side.
+
+        Raises:
+            PayloadMissingError: Nothing stands under this name.
+        """
+        found = self.read(name, offset, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
     @abstractmethod
     def delete(self, name: str) -> None:
         """Remove exactly this name; removing nothing is no error."""
@@ -614,6 +626,14 @@ class Reader(Protocol):
     @property
     def is_mapped(self) -> bool:
         """Whether `view` costs no copy because it maps a file."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether somebody else may have written the bytes.
+
+        A format that libraries read in place, trusting what it says about itself, must be checked
+        to its last byte then; the checksum has found damage already, and not an attacker.
+        """
 
     def view(self) -> memoryview:
         """Return the whole payload, writable; a private mapping where the storage is local."""

@@ -6,23 +6,29 @@ import contextlib
 import hashlib
 import io
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from flowblob.abc import Storage
+from flowblob.checks import validate_digest
 from flowblob.drafts import Payload
 from flowblob.errors import (
     FlowblobError,
     InvalidInputError,
     PayloadCorruptError,
     PayloadMissingError,
+    PayloadUnsafeError,
     StorageUnavailableError,
 )
-from flowblob.payload import BLOCK, Progress, Verifier, corrupt, map_file
+from flowblob.payload import BLOCK, Progress, Verifier, allocate, corrupt, map_file, xxh3
+
+#: What is asked at once of a storage that has no local files, and the most that stays in memory.
+FETCH = 32 << 20
 
 _Parts = Callable[[str], "PayloadReader"]
 
@@ -38,6 +44,7 @@ class PayloadReader:
         filename: Original name of the file, empty if there is none.
         parts: Finds the reader of an attached payload.
         report: Told of a payload that was found missing or damaged.
+        is_foreign: Whether others can write where it comes from.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class PayloadReader:
         filename: str = "",
         parts: _Parts | None = None,
         report: Callable[[Payload], None] | None = None,
+        is_foreign: bool = False,
     ) -> None:
         self._payload = payload
         self._storage = storage
@@ -58,6 +66,7 @@ class PayloadReader:
         self._filename = filename
         self._parts = parts
         self._report = report
+        self._is_foreign = is_foreign
 
     @property
     def size(self) -> int:
@@ -72,6 +81,10 @@ class PayloadReader:
         return self._filename
 
     @property
+    def is_foreign(self) -> bool:
+        return self._is_foreign
+
+    @property
     def is_mapped(self) -> bool:
         return not self._payload.is_inline and self._storage.path(self._payload.name) is not None
 
@@ -83,12 +96,12 @@ class PayloadReader:
                 return _read_all(descriptor, payload.size)
             finally:
                 os.close(descriptor)
-        try:
-            found = payload.data if payload.data is not None else self._storage.read(payload.name)
+        with self._telling():
+            found = payload.data
+            if found is None:
+                # One byte more than there should be: what is longer is damaged as well.
+                found = self._storage.read(payload.name, 0, payload.size + 1)
             self._verifier.check_bytes(found, payload.checksum, payload.size, self._what)
-        except (PayloadMissingError, PayloadCorruptError):
-            self._tell()
-            raise
         return found
 
     def sealed(self, digest: str) -> PayloadReader:
@@ -126,6 +139,14 @@ class PayloadReader:
         if self._report is not None:
             self._report(self._payload)
 
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (PayloadMissingError, PayloadCorruptError):
+            self._tell()
+            raise
+
     def view(self) -> memoryview:
         payload = self._payload
         if payload.data is None and (descriptor := self._open_file()) is not None:
@@ -133,12 +154,66 @@ class PayloadReader:
                 return map_file(descriptor, payload.size)
             finally:
                 os.close(descriptor)
-        return memoryview(bytearray(self.data()))
+        if self._is_small:
+            return memoryview(bytearray(self.data()))
+        buffer = allocate(payload.size + 1)
+        with self._telling():
+            found = buffer[: self._storage.read_into(payload.name, buffer)]
+            self._verifier.check_bytes(found, payload.checksum, payload.size, self._what)
+        return found
 
     def open(self) -> BinaryIO:
         if self._payload.data is None and (descriptor := self._open_file()) is not None:
             return os.fdopen(descriptor, "rb", buffering=BLOCK)
-        return io.BytesIO(self.data())
+        return io.BytesIO(self.data()) if self._is_small else self._fetch_file()
+
+    @property
+    def _is_small(self) -> bool:
+        return self._payload.data is not None or self._payload.size <= FETCH
+
+    def _fetch_file(self) -> BinaryIO:
+        """Return a large payload in a temporary file without a name, verified."""
+        try:
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(
+                    tempfile.TemporaryFile(dir=self._storage.spool_folder(), buffering=BLOCK)
+                )
+                for block in self._fetch():
+                    file.write(block)
+                file.seek(0)
+                stack.pop_all()
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"Cannot fetch {self._what} into a temporary file: {error.strerror or error}",
+                hint="Free space there, or set TMPDIR to another folder",
+            ) from error
+        return cast("BinaryIO", file)
+
+    def _fetch(self) -> Iterator[memoryview]:
+        """Yield a payload that is in no file, in constant memory; damage is told at the end."""
+        payload = self._payload
+        if self._is_small:
+            yield memoryview(self.data())
+            return
+        buffer, hasher, done = allocate(FETCH), xxh3(), 0
+        with self._telling():
+            while done <= payload.size:
+                count = self._storage.read_into(payload.name, buffer, done)
+                hasher.update(buffer[:count])
+                done += count
+                yield buffer[:count]
+                if count < len(buffer):
+                    break
+            if done != payload.size or hasher.hexdigest() != payload.checksum:
+                raise corrupt(self._what)
+
+    def _blocks(self) -> Iterator[bytes | memoryview]:
+        if self._payload.data is None and (descriptor := self._open_file()) is not None:
+            with os.fdopen(descriptor, "rb", buffering=BLOCK) as source:
+                while block := source.read(BLOCK):
+                    yield block
+        else:
+            yield from self._fetch()
 
     def part(self, name: str) -> PayloadReader:
         if self._parts is None:
@@ -149,7 +224,12 @@ class PayloadReader:
         """Return a verified read-only copy, shared by all readers of these bytes here."""
         if filename in ("", ".", "..") or "/" in filename or "\x00" in filename:
             raise InvalidInputError(f"{filename!r} is no file name")
-        target = self.folder(self._payload.digest.removeprefix("sha256:")) / filename
+        try:
+            # From the catalog's row; a forged one must not name another folder.
+            digest = validate_digest(self._payload.digest)
+        except InvalidInputError as error:
+            raise PayloadUnsafeError(f"The digest of {self._what} is none") from error
+        target = self.folder(digest.removeprefix("sha256:")) / filename
         if not self._is_intact(target):
             self.copy_to(target, mode=0o444)
         return target
@@ -182,9 +262,11 @@ class PayloadReader:
             StorageUnavailableError: The target cannot be written.
         """
         try:
-            with self.open() as source, replacing(target, mode=mode) as out:
-                while block := source.read(BLOCK):
-                    out.write(block)
+            with replacing(target, mode=mode) as out:
+                for block in self._blocks():
+                    view = memoryview(block)
+                    while view:
+                        view = view[out.write(view) :]
                     if progress is not None:
                         progress(len(block))
         except OSError as error:
