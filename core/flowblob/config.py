@@ -52,13 +52,18 @@ PROJECT_FOLDER = ".flowblob"
 CATALOGS = {
     "file": "flowblob.catalogs.sqlite:SqliteCatalog",
     "memory": "flowblob.catalogs.sqlite:SqliteCatalog",
+    "mongodb": "flowblob.catalogs.mongo:MongoCatalog",
+    "mongodb+srv": "flowblob.catalogs.mongo:MongoCatalog",
     "postgres": "flowblob.catalogs.postgres:PostgresCatalog",
     "postgresql": "flowblob.catalogs.postgres:PostgresCatalog",
     "sqlite": "flowblob.catalogs.sqlite:SqliteCatalog",
 }
 STORAGES = {
     "file": "flowblob.storages.local:LocalStorage",
+    "gridfs+mongodb": "flowblob.storages.gridfs:GridFSStorage",
+    "gridfs+mongodb+srv": "flowblob.storages.gridfs:GridFSStorage",
     "memory": "flowblob.storages.memory:MemoryStorage",
+    "s3": "flowblob.storages.s3:S3Storage",
     "sqlite": "flowblob.storages.local:LocalStorage",
 }
 
@@ -197,7 +202,7 @@ def _settings(layers: Sequence[_Layer]) -> Settings:
     # Only the place that named the catalog may say where its payloads are: a variable meant for
     # one store would send the payloads of every other there, `memory://` included.
     if storage := query.get("storage") or where.values.get("storage"):
-        values["storage"] = absolute(_url_text(storage, "storage"), where.base)
+        values["storage"] = _storage_url(_url_text(storage, "storage"), url, where.base)
         sources["storage"] = where.source
     # Nor may any other say what can be dropped: the rules of a project would empty the store that
     # a variable or an argument names.
@@ -352,6 +357,18 @@ def _url_text(value: Any, what: str) -> str:
     if isinstance(value, str) and value and "\x00" not in value:
         return value
     raise InvalidInputError(f"Invalid {what} {value!r}", hint="Give a folder or a URL")
+
+
+def _storage_url(text: str, catalog: str, base: Path | None) -> str:
+    """Return where the payloads are; `gridfs` means the catalog's own database."""
+    if text != "gridfs":
+        return absolute(text, base)
+    if not scheme_of(catalog).startswith("mongodb"):
+        raise InvalidInputError(
+            f"storage=gridfs means the catalog's own database, and {mask(catalog)!r} is none",
+            hint="Write storage=gridfs+mongodb://host/DATABASE, or ./gridfs for a folder",
+        )
+    return f"gridfs+{catalog}"
 
 
 def warn_unknown(env: Mapping[str, str]) -> None:

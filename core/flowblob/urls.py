@@ -23,6 +23,7 @@ _PAIR = re.compile(
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _USER = re.compile(r"([^\s:/@'\"]*):[^\s/@]+@(?=\S)")
+_NESTED = re.compile(r"(?:^|&)storage=([A-Za-z][A-Za-z0-9+.-]*://[^&?]*\?.*)\Z", re.DOTALL)
 _MASK = "***"
 #: How often something may have been percent-encoded.
 _LEVELS = 5
@@ -142,6 +143,9 @@ def split_query(
 ) -> tuple[str, dict[str, str]]:
     """Take flowblob's own parameters out of a URL; what is left goes to the engine.
 
+    A storage URL with parameters of its own stands last, and needs no encoding:
+    `sqlite:///flow?cache=off&storage=s3://bucket/flow?region=eu-west-1&sse=aws:kms`.
+
     Args:
         url: The URL; a plain path is left as it is, question marks included.
         options: Names of flowblob's own parameters.
@@ -153,12 +157,25 @@ def split_query(
     if not _SCHEME.match(url) or "?" not in url:
         return url, {}
     head, _, text = url.partition("?")
+    text, storage = _cut_storage(text)
     pairs = [pair.partition("=") for pair in text.split("&") if pair]
     if scheme_of(url) in own_schemes:
         refuse_unknown([unquote(p[0]) for p in pairs], options, f"parameter in {mask(url)!r}")
     rest = "&".join("".join(p) for p in pairs if unquote(p[0]) not in options)
-    query = {unquote(p[0]): unquote(p[2]) for p in pairs if unquote(p[0]) in options}
-    return head + (f"?{rest}" if rest else ""), query
+    query = {unquote(p[0]): _value(p[2]) for p in pairs if unquote(p[0]) in options}
+    return head + (f"?{rest}" if rest else ""), query | storage
+
+
+def _cut_storage(query: str) -> tuple[str, dict[str, str]]:
+    """Take a storage URL that has parameters of its own off the end, to which it runs."""
+    if match := _NESTED.search(query):
+        return query[: match.start()], {"storage": match[1]}
+    return query, {}
+
+
+def _value(text: str) -> str:
+    # What is a URL as it stands is not encoded as a whole; its parts are its engine's to decode.
+    return text if _SCHEME.match(text) else unquote(text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

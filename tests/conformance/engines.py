@@ -81,15 +81,40 @@ def _postgres() -> Iterator[str]:
             connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
 
+def _mongo() -> Iterator[str]:
+    import pymongo
+
+    url, name = os.environ["FLOWBLOB_TEST_MONGO_URL"], _fresh_name()
+    parts = urlsplit(url)
+    try:
+        yield parts._replace(path=f"/{name}").geturl()
+    finally:
+        with pymongo.MongoClient(url) as client:
+            client.drop_database(name)
+
+
+def _gridfs() -> Iterator[str]:
+    for url in _mongo():
+        yield f"gridfs+{url}"
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
         Engine("memory", _memory, own="memory"),
         Engine("sqlite", _folder, own="local"),
         Engine("postgres", _postgres, needs=("FLOWBLOB_TEST_POSTGRES_URL",)),
+        Engine("mongo", _mongo, needs=("FLOWBLOB_TEST_MONGO_URL",)),
     )
 }
-STORAGES = {engine.name: engine for engine in (Engine("memory", _memory), Engine("local", _folder))}
+STORAGES = {
+    engine.name: engine
+    for engine in (
+        Engine("memory", _memory),
+        Engine("local", _folder),
+        Engine("gridfs", _gridfs, needs=("FLOWBLOB_TEST_MONGO_URL",)),
+    )
+}
 
 
 def pairs(*, every: bool = True) -> list[pytest.param]:

@@ -1,0 +1,391 @@
+"""TXN-B: the one commit point of a put is the update that gives its step a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowblob.catalogs import rows
+from flowblob.catalogs.mongo.documents import (
+    entry_document,
+    payload_document,
+    run_id,
+    to_moment,
+    version_document,
+)
+from flowblob.catalogs.mongo.fences import Fences
+from flowblob.catalogs.mongo.lineage import Lineage
+from flowblob.catalogs.mongo.names import Names
+from flowblob.catalogs.mongo.placing import Placing
+from flowblob.catalogs.mongo.steps import RELEASED, Cancelled, after, new_life
+from flowblob.catalogs.sql.content import content_hash
+from flowblob.checks import new_id
+from flowblob.drafts import Commit, Draft, Part, PlacementLost
+from flowblob.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VersionConflictError,
+)
+from flowblob.model import Blob
+from flowblob.mongodb import Document, next_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: How long an undecided put keeps its payloads from the collector, in milliseconds.
+_PENDING_TTL = 120_000
+_TRIES = 10_000
+_BAD = ("suspect", "damaged")
+
+
+@dataclass(slots=True)
+class _Supply:
+    """The payloads of a put.
+
+    Attributes:
+        references: Part and generation, in order.
+        fresh: Inline payloads that do not stand yet.
+        bad: For each generation, damaged ones of the same bytes.
+    """
+
+    references: list[Document]
+    fresh: dict[str, Document]
+    bad: dict[str, list[str]]
+
+
+class Committing(Fences, Names, Lineage, Placing):
+    """What makes a put visible, and the look-up of what it did."""
+
+    def commit(self, draft: Draft) -> Commit:
+        for _ in range(_TRIES):
+            try:
+                return self._commit(draft)
+            except Cancelled:
+                continue
+        raise self._contended(draft.key)
+
+    def outcome(self, op: str) -> Blob | None:
+        done = self._outcome(op)
+        return None if done is None else done.blob
+
+    def _outcome(self, op: str) -> Commit | None:
+        step = self._tables.steps.one({"_id": op, "state": {"$in": ["committed", "same"]}})
+        if step is None or step["what"] != "put":
+            return None
+        if step["state"] == "same" and step.get("open"):
+            self._carry_through(step)
+        is_new = step["state"] == "committed"
+        return Commit(self._blob(step["id"] if is_new else step["same_as"]), is_new)
+
+    def _commit(self, draft: Draft) -> Commit:
+        state = self._key(draft.key) or {"_id": draft.key, **new_life()}
+        try:
+            # Nothing is decided here: what is refused anyway shall leave nothing behind.
+            _check_expectations(draft, state)
+            self._check_fences(draft)
+        except (NotFoundError, ConflictError, AlreadyExistsError):
+            # Perhaps because of this very put, whose reply was lost.
+            if (done := self._outcome(draft.op)) is not None:
+                return done
+            raise
+        self._check_parents(draft.parents)
+        if draft.run is not None:
+            self._put_run(draft.run)
+        supply = self._supply(draft)
+        step = self._pending(draft, supply)
+        if not self._tables.steps.run(lambda found: _begin(found, step)):
+            if (done := self._outcome(draft.op)) is not None:
+                return done
+            # Left pending by an attempt that failed here, or that failed to hear of its success.
+            self._cancel_any(draft.op)
+            raise Cancelled
+        try:
+            self._settle(draft, supply)
+            self._append(draft, step, state if state["step"] else None)
+        except UnavailableError:
+            raise  # nobody knows whether it was decided; a collector cancels it if it was not
+        except BaseException:
+            self._cancel(step)
+            raise
+        decided = self._tables.steps.one({"_id": draft.op})
+        assert decided is not None
+        self._carry_through(decided)
+        is_new = decided["state"] == "committed"
+        return Commit(self._blob(decided["id"] if is_new else decided["same_as"]), is_new)
+
+    def _cancel_any(self, op: str) -> None:
+        step = self._tables.steps.one({"_id": op})
+        if step is not None:
+            self._cancel(step)
+
+    def _pending(self, draft: Draft, supply: _Supply) -> Document:
+        """Return the step as it stands until it is decided: its number is its op."""
+        marks = {held.key for held in (draft.reservation,) if held is not None}
+        if draft.entry is not None:
+            marks.add(draft.entry.key.digest)
+        return {
+            "_id": draft.op,
+            "what": "put",
+            "key": draft.key,
+            "incarnation": "",
+            "step": draft.op,
+            "state": "pending",
+            "attempt": new_id(),
+            "ttl": _PENDING_TTL,
+            "payloads": supply.references,
+            "run": None if draft.run is None else run_id(draft.run),
+            "by": str(draft.run or ""),
+            "marks": sorted(marks),
+            "pinned": any(part.generation for part in draft.parts),
+            "open": True,
+            "order": next_order(),
+            **version_document(draft, content_hash(draft)),
+        }
+
+    # payloads -------------------------------------------------------
+
+    def _supply(self, draft: Draft) -> _Supply:
+        """Choose the payloads: an inline one that has the same bytes is used again."""
+        found = self._tables.payloads.many(
+            {"digest": {"$in": [part.digest for part in draft.parts]}}
+        )
+        supply = _Supply([], {}, {})
+        for part in draft.parts:
+            generation = part.generation
+            if part.data is not None:
+                generation = self._inline(part, found, supply)
+            if generation:
+                supply.references.append({"name": part.name, "gen": generation})
+                supply.bad[generation] = [
+                    f["_id"] for f in found if f["digest"] == part.digest and f["state"] in _BAD
+                ]
+        return supply
+
+    def _inline(self, part: Part, found: Sequence[Document], supply: _Supply) -> str:
+        for payload in found:
+            if payload["digest"] != part.digest or not payload["inline"]:
+                continue
+            if payload["state"] == "ok" and payload["data"] == part.data:
+                return str(payload["_id"])
+            if payload["state"] == "ok":  # under this digest, and yet other bytes
+                self.mark(payload["_id"], "damaged")
+                payload["state"] = "damaged"
+        for generation, fresh in supply.fresh.items():
+            if fresh["digest"] == part.digest:
+                return generation
+        if part.size > self.inline_limit:
+            raise InvalidInputError(
+                f"A payload of {part.size:,} bytes is too large to be inline on MongoDB",
+                hint=f"At most {self.inline_limit:,} bytes; leave inline out",
+            )
+        fresh = payload_document(new_id(), part, state="ok", data=part.data)
+        supply.fresh[fresh["_id"]] = fresh
+        return str(fresh["_id"])
+
+    def _settle(self, draft: Draft, supply: _Supply) -> None:
+        """Make the payloads `ok`, now that a collector sees who refers to them."""
+        parts = {part.name: part for part in draft.parts}
+        for reference in supply.references:
+            generation = reference["gen"]
+            if generation in supply.fresh:
+                self._insert_payload(supply.fresh[generation])
+            elif not self._hold_ok(generation, digest=parts[reference["name"]].digest):
+                self._refuse(generation, parts[reference["name"]])
+            self._heal(generation, supply.bad[generation])
+
+    def _refuse(self, generation: str, part: Part) -> None:
+        """Say why a payload cannot be used."""
+        found = self._tables.payloads.one({"_id": generation}, {"digest": 1})
+        if found is not None and found["digest"] != part.digest:
+            raise InvalidInputError(
+                f"Generation {generation} holds {found['digest']}, not {part.digest}"
+            )
+        if part.generation:
+            raise PlacementLost(generation)
+        raise Cancelled  # an inline copy that stood a moment ago: choose again
+
+    def _hold_ok(self, generation: str, **where: Any) -> bool:
+        return self._tables.payloads.update(
+            {"_id": generation, "state": {"$in": ["uploading", "ok"]}, **where},
+            {"$set": {"state": "ok", "rev": self._stamp()}, "$currentDate": {"changed_at": True}},
+        )
+
+    def _heal(self, generation: str, bad: Sequence[str]) -> None:
+        """Point all versions away from damaged bytes that this put brought anew."""
+        for damaged in bad:
+            if self._move(damaged, generation):
+                self._hold_ok(generation)
+
+    # the decision ---------------------------------------------------
+
+    def _append(self, draft: Draft, step: Document, state: Document | None) -> None:
+        """Take the next number of the key, or decide that nothing changed."""
+        entry = self._mark_all(draft, step)
+        if state is None or step["marks"]:  # key and fences must have been right at the same time
+            state = self._key_made(draft.key)
+        for _ in range(_TRIES):
+            _check_expectations(draft, state)
+            fields: Document
+            if _is_changed(draft, state["newest"], step["content"]):
+                fields = self._appended(draft, step, state)
+            else:
+                fields = {"state": "same", "same_as": state["newest"]["id"]}
+            if self._decide(step, fields | ({"entry": entry} if entry else {})):
+                return
+            self._catch_up(state)
+            state = self._key_made(draft.key)
+        raise self._contended(draft.key)
+
+    def _appended(self, draft: Draft, step: Document, state: Document) -> Document:
+        number, newest = state["head"] + 1, state["newest"]
+        new = {
+            "id": step["id"],
+            "version": number,
+            "content": step["content"],
+            "history": draft.history,
+            "signer": draft.signature_key,
+        }
+        gives_up = not draft.history and newest is not None and not newest["history"]
+        return {
+            "state": "committed",
+            "incarnation": state["incarnation"],
+            "step": state["step"] + 1,
+            "version": number,
+            "prev": None if newest is None else newest["version"],
+            "after": after(state, head=number, newest=new),
+            "buries": [newest["id"]] if gives_up and not self._is_held(draft, state) else [],
+            "cause": RELEASED,
+            # Those of the first moment; the step's own `at` says when that was.
+            "tag_history": [tag | {"at": None, "by": step["by"]} for tag in step["tags"]],
+        }
+
+    def _is_held(self, draft: Draft, state: Document) -> bool:
+        """Say whether anything but history keeps the newest version.
+
+        An alias does, and a host's storage key, and a cache entry that may still be served: entries
+        of several calls can share one key, and none of them may turn into a miss because another
+        was written.
+        """
+        blob_id = state["newest"]["id"]
+        own = draft.entry.key.digest if draft.entry else ""
+        now = rows.to_micros(self._now())
+        return (
+            any(alias["id"] == blob_id for alias in state["aliases"])
+            or self._tables.bounds.one({"id": blob_id}) is not None
+            or self._tables.slots.one(
+                {
+                    "_id": {"$ne": own},
+                    "entry.id": blob_id,
+                    "$or": [{"entry.expires_at": None}, {"entry.expires_at": {"$gt": now}}],
+                }
+            )
+            is not None
+        )
+
+    def _check_fences(self, draft: Draft) -> None:
+        if draft.reservation is not None:
+            self._check_slot(draft.reservation.key, draft.reservation, None)
+        if draft.entry is not None:
+            self._check_slot(draft.entry.key.digest, draft.entry.reservation, draft.entry)
+
+    def _mark_all(self, draft: Draft, step: Document) -> Document | None:
+        """Mark the slots of lease and entry as this step's; returns the entry to be written."""
+        entry = draft.entry
+        if (held := draft.reservation) is not None:
+            self._mark_lease(step, held)
+        if entry is None:
+            return None
+        rev = self._mark_entry(step, entry)
+        return {
+            "slot": entry.key.digest,
+            "rev": self._stamp(),
+            "is_first": rev == 0,
+            "is_reserved": entry.reservation is not None,
+            "fields": entry_document(entry, run=step["run"]),
+        }
+
+    # carrying through what changed nothing --------------------------
+
+    def _carry_through_same(self, step: Document) -> None:
+        if "open" not in step:
+            return
+        standing, at = step["same_as"], to_moment(step["at"])
+        if step["tags"]:
+            tags = {item["name"]: rows.from_tag(item["value"]) for item in step["tags"]}
+            self._put_tags(standing, tags, at, by=step["by"], op=step["_id"])
+        for parent in step["parents"]:
+            self._put_parent(standing, parent["id"], at)
+        if step["run"]:
+            self._put_use(step["run"], standing, "output", rows.to_micros(at))
+        self._renew(step)
+        if step["marks"]:
+            self._fill(step, standing)
+        if step["pinned"]:
+            self._tables.pins.delete({"_id": step["_id"]})
+        self._close(step)
+
+    def _renew(self, step: Document) -> None:
+        """Have the unchanged version use the bytes that this put wrote or has just verified."""
+        version = self._tables.steps.one({"id": step["same_as"]}, {"payloads": 1})
+        used = {} if version is None else {p["name"]: p["gen"] for p in version["payloads"]}
+        for reference in step["payloads"]:
+            name, new = reference["name"], reference["gen"]
+            old = used.get(name, new)
+            # Held before and after: who comes late finds it condemned, or the collector finds this.
+            if old == new or not self._hold_ok(new):
+                continue
+            self._tables.steps.update(
+                {"id": step["same_as"], "payloads": {"$elemMatch": {"name": name, "gen": old}}},
+                {"$set": {"payloads.$.gen": new}},
+            )
+            if not self._hold_ok(new):
+                self._tables.steps.update(
+                    {"id": step["same_as"], "payloads": {"$elemMatch": {"name": name, "gen": new}}},
+                    {"$set": {"payloads.$.gen": old}},
+                )
+
+
+def _begin(found: Any, step: Document) -> bool:
+    """Insert a pending step with the server's time; False if its op stands already."""
+    fields = {name: value for name, value in step.items() if name != "_id"}
+    done = found.update_one(
+        {"_id": step["_id"]},
+        {"$setOnInsert": fields, "$currentDate": {"begun": True}},
+        upsert=True,
+    )
+    if done.upserted_id is None:  # or it was the first of two sendings
+        standing = found.find_one({"_id": step["_id"]}, {"attempt": 1})
+        return standing is not None and standing["attempt"] == step["attempt"]
+    return True
+
+
+def _is_changed(draft: Draft, newest: Document | None, content: bytes) -> bool:
+    """Say whether a put makes a new version on top of this one.
+
+    One whose signature nobody here believes could not be loaded: it gives way to one that can.
+    """
+    if newest is None or draft.new_version or bytes(newest["content"]) != content:
+        return True
+    return bool(draft.signers) and newest["signer"] not in draft.signers
+
+
+def _check_expectations(draft: Draft, state: Document) -> None:
+    newest = None if state["newest"] is None else state["newest"]["version"]
+    if draft.expect_version is not None and newest is None:
+        raise NotFoundError(
+            f"{draft.key!r} does not exist, so it is not at version {draft.expect_version}",
+            hint="Leave expect_version out to begin the key",
+        )
+    if draft.expect_version is not None and newest != draft.expect_version:
+        raise VersionConflictError(
+            f"{draft.key!r} is at version {newest}, not {draft.expect_version}",
+            hint="Read the newest version and decide again",
+        )
+    if draft.create and newest is not None:
+        raise AlreadyExistsError(
+            f"{draft.key!r} exists, at version {newest}",
+            hint="Leave create out to append a version",
+        )

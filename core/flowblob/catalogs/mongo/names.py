@@ -1,0 +1,199 @@
+"""What may change in place: tags, aliases, host keys; every change leaves its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from flowblob.catalogs import rows
+from flowblob.catalogs.mongo.documents import to_moment
+from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED, Reading
+from flowblob.catalogs.mongo.steps import after
+from flowblob.checks import new_id
+from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
+from flowblob.model import Blob, TagValue
+from flowblob.mongodb import Document
+
+_TRIES = 10_000
+
+
+class Names(Reading):
+    """Tags, aliases and the storage keys of hosts."""
+
+    # tags -----------------------------------------------------------
+
+    def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
+        self._check_living(blob_id)
+        self._put_tags(blob_id, tags, self._now(), by=by, op=new_id())
+        return self._blob(blob_id)
+
+    def _put_tags(
+        self,
+        blob_id: str,
+        tags: Mapping[str, TagValue | None],
+        at: datetime,
+        *,
+        by: str,
+        op: str,
+    ) -> None:
+        """Merge tags and their history in one update, once for each op."""
+        for _ in range(_TRIES):
+            version = self._tables.steps.one({"id": blob_id}, {"tags": 1, "tag_history.op": 1})
+            if version is None or any(h.get("op") == op for h in version["tag_history"]):
+                return
+            standing = {item["name"]: item["value"] for item in version["tags"]}
+            changes = _tag_changes(standing, tags)
+            if not changes:
+                return
+            new = standing | changes
+            moves = [
+                {"name": name, "value": value, "at": at, "by": by, "op": op}
+                for name, value in changes.items()
+            ]
+            if self._tables.steps.update(
+                # As many moves as there were: nobody has changed a tag since.
+                {"id": blob_id, "tag_history": {"$size": len(version["tag_history"])}},
+                {
+                    "$set": {
+                        "tags": [{"name": n, "value": v} for n, v in new.items() if v is not None]
+                    },
+                    "$push": {"tag_history": {"$each": moves}},
+                },
+            ):
+                return
+        raise self._contended(f"id:{blob_id}")
+
+    def tag_history(self, blob_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a blob's tags, newest first: `name`, `value`, `at`, `by`."""
+        version = self._tables.steps.one({"id": blob_id, **NUMBERED}, {"tag_history": 1, "at": 1})
+        return [
+            {
+                "name": move["name"],
+                "value": None if move["value"] is None else rows.from_tag(move["value"]),
+                "at": to_moment(move["at"] or version["at"]),
+                "by": move["by"],
+            }
+            for move in reversed([] if version is None else version["tag_history"])
+            if version is not None
+        ]
+
+    # aliases --------------------------------------------------------
+
+    def promote(
+        self,
+        blob: Blob,
+        alias: str,
+        *,
+        expect: int | None = None,
+        immutable: bool = False,
+        by: str = "",
+    ) -> Blob:
+        def plan(state: Document | None) -> Document | None:
+            version = self._alive_in(state, blob.id)
+            assert state is not None
+            standing = next((a for a in state["aliases"] if a["name"] == alias), None)
+            _check_alias(blob, alias, standing, expect)
+            stays = standing is not None and standing["id"] == blob.id
+            if standing is not None and stays and standing["immutable"] >= immutable:
+                return None
+            moved = {
+                "name": alias,
+                "id": blob.id,
+                "version": version["version"],
+                "immutable": immutable,
+            }
+            others = [a for a in state["aliases"] if a["name"] != alias]
+            return {
+                "what": "alias",
+                "by": by,
+                # That it only becomes immutable is no move.
+                "moves": [] if stays else [{"name": alias, "version": version["version"]}],
+                "after": after(state, aliases=[*others, moved]),
+            }
+
+        self._change(blob.key, plan)
+        return self._blob(blob.id)
+
+    def _alive_in(self, state: Document | None, blob_id: str) -> Document:
+        """Return a version that lives while its key has this state."""
+        found = self._tables.steps.one({"id": blob_id, **NUMBERED, "dead": None}, HIDDEN)
+        if found is None or state is None or found["incarnation"] != state["incarnation"]:
+            raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+        return found
+
+    def unalias(self, key: str, alias: str, *, by: str = "") -> None:
+        def plan(state: Document | None) -> Document:
+            aliases = [] if state is None else state["aliases"]
+            others = [a for a in aliases if a["name"] != alias]
+            if state is None or len(others) == len(aliases):
+                raise NotFoundError(f"{key}@{alias} does not exist", hint="List the key's aliases")
+            return {
+                "what": "alias",
+                "by": by,
+                "moves": [{"name": alias, "version": None}],
+                "after": after(state, aliases=others),
+            }
+
+        self._change(key, plan)
+
+    def alias_history(self, key: str, alias: str) -> list[dict[str, Any]]:
+        found = self._tables.steps.many(
+            {"key": key, "moves": {"$elemMatch": {"name": alias}}},
+            {"moves": 1, "at": 1, "by": 1},
+            sort=[("at", -1), ("step", -1)],
+        )
+        return [
+            {"version": move["version"], "at": to_moment(step["at"]), "by": step["by"]}
+            for step in found
+            for move in step["moves"]
+            if move["name"] == alias
+        ]
+
+    # the rest -------------------------------------------------------
+
+    def set_value_digest(self, blob_id: str, value_digest: str) -> None:
+        self._tables.steps.update(
+            {"id": blob_id, "value_digest": ""}, {"$set": {"value_digest": value_digest}}
+        )
+
+    def bind(self, space: str, name: str, *, blob_id: str, record: bytes = b"") -> None:
+        self._check_living(blob_id)
+        self._tables.bounds.put(
+            {"_id": rows.to_text([space, name])},
+            {
+                "$set": {"space": space, "name": name, "id": blob_id, "record": record},
+                "$currentDate": {"at": True},
+            },
+        )
+
+    def bound(self, space: str, name: str) -> tuple[str, bytes] | None:
+        found = self._tables.bounds.one({"_id": rows.to_text([space, name])})
+        return None if found is None else (found["id"], bytes(found["record"]))
+
+    def _check_living(self, blob_id: str) -> None:
+        if not self._is_live(blob_id):
+            raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+
+
+def _tag_changes(
+    standing: Mapping[str, str], tags: Mapping[str, TagValue | None]
+) -> dict[str, str | None]:
+    """Return what would change, as text; None removes."""
+    wanted = {n: None if value is None else rows.to_tag(value) for n, value in tags.items()}
+    return {name: text for name, text in wanted.items() if standing.get(name) != text}
+
+
+def _check_alias(blob: Blob, alias: str, standing: Document | None, expect: int | None) -> None:
+    at = None if standing is None else standing["version"]
+    if expect is not None and at != expect:
+        where = "nowhere" if at is None else f"at version {at}"
+        raise VersionConflictError(
+            f"{blob.key}@{alias} is {where}, not at version {expect}",
+            hint="Look where it stands now and decide again",
+        )
+    if standing is not None and standing["immutable"] and standing["id"] != blob.id:
+        raise ConflictError(
+            f"{blob.key}@{alias} is immutable and stands at version {at}",
+            hint="Choose another alias, or remove this one first",
+        )
