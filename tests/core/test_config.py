@@ -208,12 +208,41 @@ def test_an_unknown_parameter_is_named_with_the_one_that_was_meant() -> None:
         config.find("sqlite:///x?inlin_limit=1", env={"HOME": "/nowhere"})
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "mongodb", "s3", "nonsense"])
+@pytest.mark.parametrize("scheme", ["redis", "ftp", "nonsense"])
 def test_an_engine_that_is_not_there_is_answered_with_those_that_are(scheme: str) -> None:
     with pytest.raises(NotSupportedError, match=r"memory.*sqlite"):
         config.open_catalog(f"{scheme}://host/db")
     with pytest.raises(NotSupportedError, match=r"memory.*sqlite"):
         config.open_storage(f"{scheme}://host/db")
+
+
+@pytest.mark.parametrize(
+    ("url", "catalog", "storage"),
+    [
+        (
+            "sqlite:///x?cache=off&storage=s3://bucket/p?endpoint=http://h:9&region=eu",
+            "sqlite:///x",
+            "s3://bucket/p?endpoint=http://h:9&region=eu",
+        ),
+        (
+            "postgresql://db/x?sslmode=require&cache=off&storage=s3://k:a%2Fb@bucket?sse=AES256",
+            "postgresql://db/x?sslmode=require",
+            "s3://k:a%2Fb@bucket?sse=AES256",
+        ),
+        (
+            "sqlite:///x?storage=s3%3A%2F%2Fbucket%2Fp%3Fregion%3Deu&cache=off",
+            "sqlite:///x",
+            "s3://bucket/p?region=eu",
+        ),
+        ("sqlite:///x?storage=s3://bucket/p&cache=off", "sqlite:///x", "s3://bucket/p"),
+    ],
+)
+def test_a_storage_url_with_parameters_of_its_own_runs_to_the_end(
+    url: str, catalog: str, storage: str
+) -> None:
+    found = config.find(url, env={"HOME": "/nowhere"})
+    assert (found.url, found.storage) == (catalog, storage)
+    assert found.cache == "off"
 
 
 def test_all_ways_to_write_a_folder_name_one_store(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def _prefix(text: str) -> str:
 def _parameters(query: str, url: str) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     given = {unquote(name): unquote(value) for name, _, value in pairs}
-    refuse_unknown(given, _PARAMETERS, f"parameter in {mask(url)!r}")
+    refuse_unknown(
+        given, _PARAMETERS, f"parameter in {mask(url)!r} (those of the store stand before storage=)"
+    )
     read: dict[str, Any] = dict(given)
     if endpoint := given.get("endpoint"):
         if not _ENDPOINT.match(endpoint):
