@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from flowblob.errors import ConflictError, InvalidInputError
 from flowblob.retention import Judge, Retention
+from flowblob.wording import duration
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog, Storage
     from flowblob.cache import Cache
     from flowblob.drafts import Payload
-    from flowblob.model import Blob
+    from flowblob.model import Blob, CacheEntry
 
 logger = logging.getLogger(__name__)
 
@@ -154,11 +155,19 @@ class Collector:
         if self.retention.cache_unused is not None:
             unused = self.cache.unused(self.retention.cache_unused)
             taken = {blob_id for _, _, ids in found for blob_id in ids}
-            ids = {entry.blob.id for entry in unused} - taken
+            ids = sorted(self._only_used_by(unused) - taken)
             if unused:
-                only = Retention(cache_unused=self.retention.cache_unused)
-                found.append((str(only), len(unused), sorted(ids)))
+                span = duration(self.retention.cache_unused)
+                found.append((f"cache_unused={span}", len(unused), ids))
         return found
+
+    def _only_used_by(self, entries: Sequence[CacheEntry]) -> set[str]:
+        keys = {entry.key for entry in entries}
+        return {
+            blob_id
+            for blob_id in {entry.blob.id for entry in entries}
+            if all(e.key in keys for e in self.catalog.entries(filters={"blob_id": blob_id}))
+        }
 
     def _expired_versions(self) -> list[tuple[str, int, list[str]]]:
         judge = Judge(self.retention, self.catalog.now())
