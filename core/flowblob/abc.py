@@ -544,7 +544,7 @@ class Catalog(ABC):
         parts: Mapping[str, Part] = EMPTY,
         op: str = "",
     ) -> int:
-        """Take in portable records of one kind, in one transaction; idempotent.
+        """Take in portable records of one kind, in one transaction where there are any; idempotent.
 
         What stands here stays; records only add to it. What a record refers to stands here first:
         one that refers to a version, run or incarnation that does not is left out, for a later
@@ -564,7 +564,7 @@ class Catalog(ABC):
         Raises:
             ConflictError: A record contradicts one that stands here: its key lives another life,
                 its number or id is another version's, or its key was deleted here and lives on
-                there. Nothing of the call was taken in.
+                there. Nothing of that record was taken in, and nothing after it.
             PlacementLost: A payload was condemned meanwhile: place it again.
         """
 

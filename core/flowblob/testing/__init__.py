@@ -27,8 +27,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            "caching", "contract", "keeping", "leases", "linking", "machine", "naming", "payloads",
-            "rough", "storages", "stores", "versions",
+            "caching", "contract", "keeping", "leases", "linking", "machine", "moving", "naming",
+            "payloads", "rough", "storages", "stores", "versions",
         )
     )
 )  # fmt: skip

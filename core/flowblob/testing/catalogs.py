@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowblob.testing.caching import EntryTests
 from flowblob.testing.leases import ReservationTests
 from flowblob.testing.linking import LineageTests
+from flowblob.testing.moving import MovingTests
 from flowblob.testing.naming import NameTests
 from flowblob.testing.payloads import PayloadTests
 from flowblob.testing.rough import RoughTests
@@ -18,6 +19,7 @@ class CatalogTests(
     EntryTests,
     ReservationTests,
     LineageTests,
+    MovingTests,
     RoughTests,
 ):
     """Tests that every catalog must pass.

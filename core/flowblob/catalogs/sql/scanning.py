@@ -64,6 +64,8 @@ class Scanning(SqlEngine):
         return Page([source.build(group) for group in grouped], last)
 
     def known(self, blob_ids: Sequence[str]) -> set[str]:
+        if not blob_ids:
+            return set()
         marks = ", ".join("?" * len(blob_ids))
         found = self._query(f"SELECT id FROM version WHERE id IN ({marks})", tuple(blob_ids))
         return {blob_id for (blob_id,) in found}
