@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +21,7 @@ from flowblob.checks import new_id
 from flowblob.drafts import Draft, EntryDraft, Part, Spooled
 from flowblob.model import CacheKey, Ingredient, Reservation, Run
 
+WANTED = "FLOWBLOB_TEST_POSTGRES_URL"
 WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -133,6 +136,20 @@ def catalog(
 
 
 @pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """Give the URL of a schema that does not exist yet, and drop it at the end."""
+    server = os.environ.get(WANTED)
+    if not server:
+        pytest.skip(f'{WANTED} is not set; eval "$(tests/servers/servers.py up)"')
+    import psycopg
+
+    schema = f"flowblob_test_{secrets.token_hex(6)}"
+    yield f"{server}?schema={schema}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the worker script in a process of its own; what still runs at the end is killed."""
     running: list[subprocess.Popen[str]] = []
@@ -154,3 +171,29 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def mongo_urls() -> Iterator[Iterator[str]]:
+    """Fresh databases on the MongoDB server of the tests, as many as are asked for."""
+    server = os.environ.get("FLOWBLOB_TEST_MONGO_URL")
+    if not server:
+        pytest.skip("FLOWBLOB_TEST_MONGO_URL is not set; start one with tests/servers/servers.py")
+    made: list[str] = []
+
+    def fresh() -> Iterator[str]:
+        while True:
+            made.append(f"flowblob_test_{secrets.token_hex(6)}")
+            yield urlsplit(server)._replace(path=f"/{made[-1]}").geturl()
+
+    yield fresh()
+    import pymongo
+
+    with pymongo.MongoClient(server) as client:
+        for name in made:
+            client.drop_database(name)
+
+
+@pytest.fixture
+def mongo_url(mongo_urls: Iterator[str]) -> str:
+    return next(mongo_urls)

@@ -1,4 +1,4 @@
-"""What the tests of several processes run: `worker.py <verb> <catalog file> …`."""
+"""What the tests of several processes run: `worker.py <verb> <catalog file or URL> …`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from flowblob.catalogs.sql import SqlCatalog
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.checks import new_id
+from flowblob.config import open_catalog
 from flowblob.drafts import Draft, EntryDraft, Part
-from flowblob.errors import ReservationLostError, VersionConflictError
+from flowblob.errors import (
+    CatalogUnavailableError,
+    ReservationLostError,
+    VersionConflictError,
+)
 from flowblob.model import CacheKey, Ref
 
 SECOND = timedelta(seconds=1)
@@ -32,7 +38,7 @@ def wait_for_start() -> None:
     sys.stdin.readline()
 
 
-def put(catalog: SqliteCatalog, key: str, count: str) -> None:
+def put(catalog: SqlCatalog, key: str, count: str) -> None:
     """Append versions and say after each which number was acknowledged, and how long it took."""
     wait_for_start()
     for number in range(int(count)):
@@ -42,13 +48,30 @@ def put(catalog: SqliteCatalog, key: str, count: str) -> None:
         print(json.dumps([blob.version, blob.id, took]), flush=True)
 
 
-def create(catalog: SqliteCatalog) -> None:
+def persist(catalog: SqlCatalog, key: str, count: str) -> None:
+    """Append versions to a server that dies now and then, each with the same op until it is in."""
+    wait_for_start()
+    for number in range(int(count)):
+        data = f"{os.getpid()} {number}".encode()
+        change = draft(key, data, tags={"number": number} if number % 2 else {})
+        while True:
+            try:
+                blob = catalog.commit(change).blob
+                break
+            except CatalogUnavailableError as error:
+                if not error.retryable:
+                    raise
+                time.sleep(0.05)
+        print(json.dumps([blob.version, blob.id]), flush=True)
+
+
+def create(catalog: SqlCatalog) -> None:
     """Open a store that may not exist yet."""
     wait_for_start()
     print(json.dumps(catalog.store_id), flush=True)
 
 
-def count(catalog: SqliteCatalog, rounds: str) -> None:
+def count(catalog: SqlCatalog, rounds: str) -> None:
     """Add one to a number by compare-and-swap."""
     wait_for_start()
     for _ in range(int(rounds)):
@@ -66,7 +89,7 @@ def count(catalog: SqliteCatalog, rounds: str) -> None:
                 continue
 
 
-def promote(catalog: SqliteCatalog, rounds: str) -> None:
+def promote(catalog: SqlCatalog, rounds: str) -> None:
     """Move an alias one version on, so often, each move by compare-and-swap."""
     wait_for_start()
     for _ in range(int(rounds)):
@@ -83,7 +106,7 @@ def promote(catalog: SqliteCatalog, rounds: str) -> None:
                 continue
 
 
-def compute(catalog: SqliteCatalog, name: str) -> None:
+def compute(catalog: SqlCatalog, name: str) -> None:
     """Compute one cache key unless somebody else does, and say who did."""
     owner, key = str(os.getpid()), CacheKey(f"fb1:{name}", name, ())
     wait_for_start()
@@ -103,13 +126,13 @@ def compute(catalog: SqliteCatalog, name: str) -> None:
         time.sleep(0.002)
 
 
-def keep_open(catalog: SqliteCatalog) -> None:
+def keep_open(catalog: SqlCatalog) -> None:
     """Keep the files of an open store where they are."""
     assert catalog.store_id
     wait_for_start()
 
 
-def stop_inside(catalog: SqliteCatalog) -> None:
+def stop_inside(catalog: SqlCatalog) -> None:
     """Stand still in the middle of a write transaction, the lock held."""
 
     def step(connection: Any) -> None:
@@ -120,7 +143,7 @@ def stop_inside(catalog: SqliteCatalog) -> None:
 
 
 def main(verb: str, path: str, *arguments: str) -> None:
-    catalog = SqliteCatalog(Path(path))
+    catalog = open_catalog(path) if "://" in path else SqliteCatalog(Path(path))
     try:
         globals()[verb](catalog, *arguments)
     finally:
