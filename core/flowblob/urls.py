@@ -162,7 +162,7 @@ def split_query(
     if scheme_of(url) in own_schemes:
         refuse_unknown([unquote(p[0]) for p in pairs], options, f"parameter in {mask(url)!r}")
     rest = "&".join("".join(p) for p in pairs if unquote(p[0]) not in options)
-    query = {unquote(p[0]): _value(p[2]) for p in pairs if unquote(p[0]) in options}
+    query = {unquote(p[0]): unquote(p[2]) for p in pairs if unquote(p[0]) in options}
     return head + (f"?{rest}" if rest else ""), query | storage
 
 
@@ -171,11 +171,6 @@ def _cut_storage(query: str) -> tuple[str, dict[str, str]]:
     if match := _NESTED.search(query):
         return query[: match.start()], {"storage": match[1]}
     return query, {}
-
-
-def _value(text: str) -> str:
-    # What is a URL as it stands is not encoded as a whole; its parts are its engine's to decode.
-    return text if _SCHEME.match(text) else unquote(text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

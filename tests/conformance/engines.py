@@ -98,6 +98,32 @@ def _gridfs() -> Iterator[str]:
         yield f"gridfs+{url}"
 
 
+def _s3() -> Iterator[str]:
+    """A bucket of its own under MinIO."""
+    from botocore.session import Session
+
+    endpoint, key, secret = (
+        os.environ[f"FLOWBLOB_TEST_S3_{name}"] for name in ("URL", "KEY", "SECRET")
+    )
+    bucket = _fresh_name().replace("_", "-")
+    client = Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
+    client.create_bucket(Bucket=bucket)
+    try:
+        yield f"s3://{key}:{secret}@{bucket}/flow?endpoint={endpoint}"
+    finally:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for found in page.get("Contents", ()):
+                client.delete_object(Bucket=bucket, Key=found["Key"])
+        client.delete_bucket(Bucket=bucket)
+        client.close()
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
@@ -113,6 +139,11 @@ STORAGES = {
         Engine("memory", _memory),
         Engine("local", _folder),
         Engine("gridfs", _gridfs, needs=("FLOWBLOB_TEST_MONGO_URL",)),
+        Engine(
+            "s3",
+            _s3,
+            needs=("FLOWBLOB_TEST_S3_URL", "FLOWBLOB_TEST_S3_KEY", "FLOWBLOB_TEST_S3_SECRET"),
+        ),
     )
 }
 

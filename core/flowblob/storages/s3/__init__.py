@@ -24,7 +24,7 @@ from flowblob.errors import (
     StorageUnavailableError,
 )
 from flowblob.storages.s3 import listing
-from flowblob.storages.s3.download import Download
+from flowblob.storages.s3.download import Download, missing_payload
 from flowblob.storages.s3.location import Location
 from flowblob.storages.s3.transport import Body, Patience, Transport
 from flowblob.storages.s3.upload import SINGLE, Source, Upload
@@ -138,8 +138,11 @@ class S3Storage(Storage):
         return int(found.headers.get("content-length", 0)) if found.status == 200 else None
 
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
-        if length < 0:
-            length = max(0, (self.size(name) or offset + 1) - offset)
+        if length <= 0:
+            size = self.size(name)
+            if size is None:
+                raise missing_payload(name, self._transport)
+            length = max(0, size - offset) if length else 0
         # bytes(n) takes no memory before it is written to, and is given out without a copy.
         made = io.BytesIO(bytes(length))
         with made.getbuffer() as buffer:

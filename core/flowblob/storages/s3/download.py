@@ -79,10 +79,7 @@ class Download:
             stream=True,
         )
         if response.status == 404:
-            raise PayloadMissingError(
-                f"The payload {self.key} is gone from {self.transport.where}",
-                hint="Store the value again to heal it",
-            )
+            raise missing_payload(self.key, self.transport)
         if response.status == 200 and start:
             response.close()
             raise StorageUnavailableError(
@@ -118,3 +115,11 @@ def _total(response: Response) -> int:
         return int(response.headers.get("content-length", 0))
     found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
     return int(found[1]) if found else 0
+
+
+def missing_payload(name: str, transport: Transport) -> PayloadMissingError:
+    """Return the error for a payload that is not where it was written."""
+    return PayloadMissingError(
+        f"The payload {name} is gone from {transport.where}",
+        hint="Store the value again to heal it",
+    )
