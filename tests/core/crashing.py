@@ -1,7 +1,7 @@
-"""Runs one put in a process under strace, which kills it or fails its system calls.
+"""Runs one put, gc or repair in a process under strace, which kills it or fails its calls.
 
 Executed as a script it is the driver: it has everything imported and forks a child per request, so
-that no import stands between the first system call that counts and the put.
+that no import stands between the first system call that counts and what is tested.
 """
 
 from __future__ import annotations
@@ -134,6 +134,10 @@ def _put(scenario: str, folder: Path, store: Any, salt: str) -> None:
     if scenario == "folder":
         source = folder.with_name("source")
         store.upload("k", source, new_version=True)
+    elif scenario == "gc":
+        store.gc(grace=0, dry_run=False, force=True)
+    elif scenario == "repair":
+        store.repair(dry_run=False)
     elif scenario == "dedup":
         store.put("k", value(scenario, "the same"), new_version=True)
     else:
@@ -176,6 +180,8 @@ def _drive(shared: mmap.mmap) -> None:
     import xxhash  # noqa: F401
 
     import flowblob.catalogs.sqlite
+    import flowblob.collecting
+    import flowblob.repairing
     import flowblob.serializers.plain
     import flowblob.serializers.trees
     import flowblob.storages.local
