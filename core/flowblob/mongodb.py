@@ -246,6 +246,11 @@ class Table:
         """Remove every document that matches, each by itself."""
         return self.run(lambda found: int(found.delete_many(where).deleted_count))
 
+    def index(self, wanted: Sequence[tuple[Sequence[tuple[str, int]], Mapping[str, bool]]]) -> None:
+        """Make indexes that do not stand yet: for each the fields, and what more it is."""
+        models = [pymongo.IndexModel(fields, **options) for fields, options in wanted]
+        self.run(lambda found: found.create_indexes(models))
+
     def count(self) -> int:
         """Return how many documents there are, by the server's own books."""
         return self.run(lambda found: int(found.estimated_document_count()))

@@ -193,9 +193,7 @@ class GridFSStorage(Storage):
 
     def _index(self) -> None:
         if not self._is_indexed:
-            self._chunks.run(
-                lambda found: found.create_index([("files_id", 1), ("n", 1)], unique=True)
-            )
+            self._chunks.index([([("files_id", 1), ("n", 1)], {"unique": True})])
             self._is_indexed = True
 
     def _missing(self, name: str) -> PayloadMissingError:

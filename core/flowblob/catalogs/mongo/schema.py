@@ -7,7 +7,6 @@ step carries its op where its number will be, so that a plain unique index can b
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 from flowblob.checks import new_id
@@ -127,18 +126,14 @@ def missing_indexes(database: Database) -> list[str]:
 
 
 def _make_indexes(database: Database) -> None:
-    for name, fields_of, options in _INDEXES:
-        keys = [(field, 1) for field in fields_of]
-        database.table(name).run(partial(_make_index, keys, options))
+    for name in dict.fromkeys(name for name, _, _ in _INDEXES):
+        mine = [(fields_of, options) for table, fields_of, options in _INDEXES if table == name]
+        database.table(name).index([([(f, 1) for f in given], opts) for given, opts in mine])
     if missing := missing_indexes(database):
         raise NotSupportedError(
             f"{database.masked} does not keep these indexes: {', '.join(missing)}",
             hint="Use a server that keeps unique indexes",
         )
-
-
-def _make_index(keys: list[tuple[str, int]], options: dict[str, bool], found: Any) -> None:
-    found.create_index(keys, **options)
 
 
 def _check_server(database: Database) -> None:

@@ -142,10 +142,10 @@ class Upkeep(Steps):
         for step in page:
             state = states.get(step["key"])
             is_put = step["what"] == "put" and step["state"] == "committed"
-            if is_put and state is not None and _is_past(state, step):
-                done.append(step["_id"])
-            else:
+            if not is_put or state is None or not _is_past(state, step):
                 self._carry_through(step)
+            if is_put:  # others take their scaffold down themselves
+                done.append(step["_id"])
         for chunk in chunks(done):
             self._tables.steps.update_all({"_id": {"$in": list(chunk)}}, {"$unset": _SCAFFOLD})
 
