@@ -217,6 +217,7 @@ class Objects:
             filename=filename,
             parts=part,
             report=self._suspect,
+            is_foreign=not self.trust.is_settled,
         )
 
     def load(self, record: Record, *, mmap: bool = False, is_code: bool = False) -> Any:

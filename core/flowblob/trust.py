@@ -196,8 +196,17 @@ class Trust:
         self._catalog = catalog
         self._storage = storage
         self._keyring = keyring
-        #: Nothing to ask any more: the user allowed it, or nobody else can write.
         self._is_settled = allow_pickle
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to ask any more: the user allowed it, or nobody else can write.
+
+        What was found private once counts as private as long as the store is open.
+        """
+        if not self._is_settled:
+            self._is_settled = not (self._catalog.is_shared or self._storage.is_shared)
+        return self._is_settled
 
     @property
     def keyring(self) -> Keyring:
@@ -234,11 +243,10 @@ class Trust:
         Raises:
             PayloadUnsafeError: Others can write records, and no known key has signed this one.
         """
-        if self._is_settled:
+        if self.is_settled:
             return False
         if not self._catalog.is_shared:
-            self._is_settled = not self._storage.is_shared
-            return not self._is_settled
+            return True
         if problem := self._problem(blob):
             file = folder_of(self._catalog.url)
             close = f"Run 'chmod -R go-w {file.parent}', set" if file else "Set"

@@ -11,6 +11,7 @@ import base64
 import io
 import math
 import sys
+import tokenize
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowblob.abc import Reader, Writer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: Items per piece in which an array that is not contiguous is written.
 _PIECE = 1 << 17
 _SCALAR_KINDS = "biufcmM"
+#: A longer header is refused: numpy reads it with Python's own parser, at 100 times its size.
+_MAX_HEADER = 1 << 20
 
 
 class NpySerializer(ExactSerializer):
@@ -139,22 +142,28 @@ def _read(reader: Reader) -> Any:
     try:
         shape, is_fortran, dtype, start = _read_header(numpy, view)
         size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or len(view) - start != size:
+        if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
+            raise ValueError("its header describes no plain array")
+        if len(view) - start != size:
             raise ValueError("its size and its header disagree")
         order = "F" if is_fortran else "C"
         if not size:
             return numpy.empty(shape, dtype, order)
         return numpy.frombuffer(view, dtype, offset=start).reshape(shape, order=order)
-    except (ValueError, TypeError, EOFError, OverflowError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        RecursionError,
+        SyntaxError,
+        tokenize.TokenError,  # from numpy's second look at a header
+    ) as error:
         raise SerializationError(f"The stored array cannot be read: {error}") from error
 
 
 def _read_header(numpy: Any, view: memoryview) -> tuple[tuple[int, ...], bool, Any, int]:
-    # At most so much is header: version 1 holds its length in two bytes, version 2 in four.
-    length = (
-        12 + int.from_bytes(view[8:12], "little") if view[6:7].tobytes() == b"\x02" else 10 + 65_535
-    )
-    head = io.BytesIO(view[:length])
+    head = io.BytesIO(view[:_MAX_HEADER])
     version = numpy.lib.format.read_magic(head)
     read = {
         (1, 0): numpy.lib.format.read_array_header_1_0,
@@ -162,7 +171,7 @@ def _read_header(numpy: Any, view: memoryview) -> tuple[tuple[int, ...], bool, A
     }.get(version)
     if read is None:
         raise ValueError(f"it has the unknown .npy version {version}")
-    shape, is_fortran, dtype = read(head, max_header_size=length)
+    shape, is_fortran, dtype = read(head, max_header_size=_MAX_HEADER)
     return shape, is_fortran, dtype, head.tell()
 
 

@@ -94,6 +94,7 @@ def restore(
     fresh = target.with_name(f".flowblob-{uuid.uuid4().hex}")
     try:
         fresh.mkdir(parents=True)
+        _check_room(fresh, entries)
         _fill(fresh, entries, reader, is_private)
         os.rename(fresh, target)
     except OSError as error:
@@ -107,6 +108,17 @@ def restore(
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _check_room(folder: Path, entries: list[Entry]) -> None:
+    """Refuse what does not fit before it fills the disk: one payload may stand in many places."""
+    needed = sum(entry.size for entry in entries)
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise StorageUnavailableError(
+            f"The folder needs {needed:,} bytes at {folder.parent}, {free:,} are free",
+            hint="Choose another target, or free some space",
+            retryable=False,
+        )
 
 
 def _fill(root: Path, entries: list[Entry], reader: Reader, is_private: bool) -> None:

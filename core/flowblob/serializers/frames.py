@@ -6,6 +6,7 @@ import sys
 from typing import Any, ClassVar
 
 from flowblob.abc import Reader, Writer
+from flowblob.errors import SerializationError
 from flowblob.serializers import ipc
 from flowblob.serializers.fidelity import fits
 from flowblob.serializers.framing import read, write
@@ -32,7 +33,7 @@ class PandasSerializer(ExactSerializer):
         write(value, writer, {})
 
     def load(self, reader: Reader) -> Any:
-        return read(reader.view())[0]
+        return read(reader.view(), is_foreign=reader.is_foreign)[0]
 
 
 class PandasSeriesSerializer(PandasSerializer):
@@ -51,7 +52,9 @@ class PandasSeriesSerializer(PandasSerializer):
         write(_framed(value), writer, {"name": value.name})
 
     def load(self, reader: Reader) -> Any:
-        frame, meta = read(reader.view())
+        frame, meta = read(reader.view(), is_foreign=reader.is_foreign)
+        if "name" not in meta or frame.shape[1] != 1:
+            raise SerializationError("The stored series cannot be read: the file holds a frame")
         series = frame.iloc[:, 0]
         series.name = meta["name"]
         series.attrs = dict(frame.attrs)

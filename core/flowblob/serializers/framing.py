@@ -70,14 +70,18 @@ def _numbers(index: Any) -> dict[str, Any]:
     return {"name": index.name, "values": index.tolist(), "dtype": str(index.dtype)}
 
 
-def read(view: memoryview) -> tuple[Any, dict[str, Any]]:
+def read(view: memoryview, *, is_foreign: bool = False) -> tuple[Any, dict[str, Any]]:
     """Return the frame that lies in this memory, and what was written beside it.
+
+    Args:
+        view: The Arrow IPC file.
+        is_foreign: Whether somebody else may have written it.
 
     Raises:
         SerializationError: The libraries here cannot build it.
     """
     pandas = ipc.require("pandas")
-    table = ipc.table_over(view)
+    table = ipc.table_over(view, is_foreign=is_foreign)
     try:
         meta = json.loads(table.schema.metadata[_META])
         return _assemble(pandas, table, meta, view), meta

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.abc import Reader, Writer
 from flowblob.errors import MissingDependencyError, SerializationError
+from flowblob.serializers import batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,9 @@ def open_file(view: memoryview) -> Any:
 
     Raises:
         SerializationError: It is no Arrow IPC file, or a newer one.
+        PayloadUnsafeError: It would become larger than it is.
     """
+    batches.check(view)
     arrow = require("pyarrow")
     ipc = require("pyarrow.ipc")
     try:
@@ -92,19 +95,34 @@ def open_file(view: memoryview) -> Any:
 
 def read_table(reader: Reader) -> pa.Table:
     """Return the whole table, in place."""
-    return table_over(reader.view())
+    return table_over(reader.view(), is_foreign=reader.is_foreign)
 
 
-def table_over(view: memoryview) -> pa.Table:
-    """Return the table whose IPC file lies in this memory."""
+def table_over(view: memoryview, *, is_foreign: bool) -> pa.Table:
+    """Return the table whose IPC file lies in this memory.
+
+    Args:
+        view: The file.
+        is_foreign: Whether somebody else may have written it.
+    """
     arrow = require("pyarrow")
     try:
         table = open_file(view).read_all()
-        # Cheap: it compares the lengths of buffers, so that nothing is read beyond their ends.
-        table.validate()
-    except (arrow.ArrowException, OSError) as error:
+        validate(table, is_foreign=is_foreign)
+    except (arrow.ArrowException, OSError, UnicodeError) as error:
         raise SerializationError(f"The stored table cannot be read: {error}") from error
     return table
+
+
+def validate(content: pa.Table | pa.RecordBatch, *, is_foreign: bool) -> None:
+    """Refuse what would lead Arrow out of the file, by raising an error of Arrow or UnicodeError.
+
+    It is cheap, since it only compares the lengths of buffers. An offset inside a column could
+    still lead out of it: where that may be on purpose, every one is looked at, and every name.
+    """
+    content.validate(full=is_foreign)
+    if is_foreign:
+        _ = content.schema.names
 
 
 def types_within(kind: pa.DataType) -> Iterator[pa.DataType]:

@@ -39,6 +39,8 @@ MAX_DEPTH = 100
 MAX_ITEMS = 200_000
 MAX_BYTES = 1 << 16
 MAX_CHARACTERS = 1 << 25
+#: More than the limits above can come to; parsed, it would take many times its size.
+_MAX_PAYLOAD = 1 << 29
 #: 617 digits: below the least limit that Python's own parser can be set to (640).
 MAX_BITS = 2048
 
@@ -181,7 +183,7 @@ class JsonSerializer(ExactSerializer):
 
     def load(self, reader: Reader) -> Any:
         try:
-            return json.loads(str(reader.view(), "utf-8"))
+            return json.loads(_text_of(reader))
         except (ValueError, RecursionError) as error:
             raise SerializationError(f"The stored JSON cannot be read: {error}") from error
 
@@ -200,7 +202,7 @@ class TypedJsonSerializer(JsonSerializer):
 
     def load(self, reader: Reader) -> Any:
         try:
-            return json.loads(str(reader.view(), "utf-8"), object_hook=_untagged)
+            return json.loads(_text_of(reader), object_hook=_untagged)
         except (
             ValueError,
             TypeError,
@@ -208,8 +210,18 @@ class TypedJsonSerializer(JsonSerializer):
             LookupError,
             ArithmeticError,
             RecursionError,
+            OSError,  # the name of a time zone that is a folder
+            struct.error,
         ) as error:
             raise SerializationError(f"The stored value cannot be read: {error}") from error
+
+
+def _text_of(reader: Reader) -> str:
+    if reader.size > _MAX_PAYLOAD:
+        raise ValueError(
+            f"it has {reader.size:,} bytes, and no value that is stored so has as many"
+        )
+    return str(reader.view(), "utf-8")
 
 
 def _encode(value: Any) -> bytes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import Any, ClassVar
 
 from flowblob.abc import Reader, Writer
-from flowblob.errors import MissingDependencyError, SerializationError
-from flowblob.serializers import ipc
+from flowblob.errors import FlowblobError, MissingDependencyError, SerializationError
+from flowblob.serializers import batches, ipc
 from flowblob.serializers.plain import ExactSerializer
 
 #: A slice whose buffers hold this much more than its rows is copied before it is written.
@@ -79,15 +78,22 @@ class ArrowArraySerializer(_TableSerializer):
         ipc.write(writer, batch.schema, batch)
 
     def load(self, reader: Reader) -> Any:
-        return _only_batch(reader).column(0)
+        batch = _only_batch(reader)
+        if batch.num_columns != 1:
+            raise SerializationError("The stored array cannot be read: the file is no one column")
+        return batch.column(0)
 
 
 def _only_batch(reader: Reader) -> Any:
+    arrow = ipc.require("pyarrow")
     found = ipc.open_file(reader.view())
-    if found.num_record_batches != 1:
-        raise SerializationError("The stored batch cannot be read: the file holds several")
-    batch = found.get_batch(0)
-    batch.validate()
+    try:
+        if found.num_record_batches != 1:
+            raise SerializationError("The stored batch cannot be read: the file holds several")
+        batch = found.get_batch(0)
+        ipc.validate(batch, is_foreign=reader.is_foreign)
+    except (arrow.ArrowException, OSError, UnicodeError) as error:
+        raise SerializationError(f"The stored batch cannot be read: {error}") from error
     return batch
 
 
@@ -121,12 +127,11 @@ class PolarsSerializer(_TableSerializer):
 
     def load(self, reader: Reader) -> Any:
         polars = ipc.require("polars")
-        with contextlib.suppress(MissingDependencyError, SerializationError):
-            return _from_arrow(ipc.read_table(reader))
-        # A polars without pyarrow wrote a type that pyarrow lacks, or pyarrow is not here.
         try:
-            return polars.read_ipc(bytes(reader.view()))
-        except Exception as error:
+            return _read_polars(polars, reader)
+        except FlowblobError:
+            raise
+        except (Exception, polars.exceptions.PanicException) as error:
             raise SerializationError(f"The stored table cannot be read: {error}") from error
 
     def _frame(self, value: Any) -> Any:
@@ -140,10 +145,27 @@ class PolarsSeriesSerializer(PolarsSerializer):
     type_name = "Series"
 
     def load(self, reader: Reader) -> Any:
-        return super().load(reader).to_series(0)
+        frame = super().load(reader)
+        if frame.width != 1:
+            raise SerializationError("The stored series cannot be read: the file is no one column")
+        return frame.to_series(0)
 
     def _frame(self, value: Any) -> Any:
         return value.to_frame()
+
+
+def _read_polars(polars: Any, reader: Reader) -> Any:
+    try:
+        return _from_arrow(ipc.read_table(reader))
+    except MissingDependencyError:
+        pass
+    except SerializationError as error:
+        # A polars without pyarrow may have written a type that pyarrow lacks.
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+    view = reader.view()
+    batches.check(view)
+    return polars.read_ipc(bytes(view))
 
 
 def _newest() -> Any:

@@ -106,7 +106,14 @@ class SafetensorsSerializer(ExactSerializer):
             meta = json.loads(header.pop(_METADATA, {}).get(_META, "{}"))
             data = view[8 + length :]
             tensors = {name: _tensor(torch, data, facts) for name, facts in header.items()}
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+            AttributeError,
+            RuntimeError,  # torch's own, and too deep a nesting
+        ) as error:
             raise SerializationError(f"The stored tensors cannot be read: {error}") from error
         if meta.get("type") == "Tensor":
             return tensors[_ALONE]

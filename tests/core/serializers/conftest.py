@@ -39,6 +39,7 @@ class MemoryWriter:
 
 class MemoryReader:
     is_mapped = False
+    is_foreign = False
 
     def __init__(
         self, data: bytes, parts: dict[str, bytes], folder: Path, filename: str = ""

@@ -25,6 +25,7 @@ class Out:
         return len(view)
 
 class In:
+    is_foreign = False
     filename = ""
     def __init__(self):
         file = open(sys.argv[1], "rb")

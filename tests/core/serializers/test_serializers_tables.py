@@ -232,6 +232,8 @@ def test_large_columns_of_numbers_stand_on_the_mapping(dump: Any) -> None:
     memory = memoryview(bytearray(dump(frame).data))
 
     class Reader:
+        is_foreign = False
+
         def view(self) -> memoryview:
             return memory
 
@@ -387,6 +389,8 @@ def test_a_table_is_written_and_read_without_a_copy() -> None:
     memory = memoryview(bytearray(b"".join(seen)))
 
     class Reader:
+        is_foreign = False
+
         def view(self) -> memoryview:
             return memory
 
@@ -479,6 +483,7 @@ class Out:
     def __init__(self): self.data = bytearray()
     def write(self, data): self.data += data; return len(data)
 class In:
+    is_foreign = False
     def __init__(self, data): self.data = data
     def view(self): return memoryview(bytearray(self.data))
 def there_and_back(value):
