@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowblob.testing.caching import EntryTests
+from flowblob.testing.keeping import KeepingTests
 from flowblob.testing.leases import ReservationTests
 from flowblob.testing.linking import LineageTests
 from flowblob.testing.moving import MovingTests
@@ -16,6 +17,7 @@ class CatalogTests(
     VersionTests,
     NameTests,
     PayloadTests,
+    KeepingTests,
     EntryTests,
     ReservationTests,
     LineageTests,
