@@ -53,6 +53,7 @@ class Keyring:
 
     Args:
         keys: Key bytes by id, the signing one first.
+        source: Where they come from.
 
     Example:
         >>> ring = Keyring.parse("2026:" + "c2VjcmV0" * 6 + ",an older bare secret")
@@ -60,8 +61,9 @@ class Keyring:
         ('2026', 2)
     """
 
-    def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, keys: Mapping[str, bytes] | None = None, *, source: str = "") -> None:
         self._keys = dict(keys or {})
+        self.source = source
 
     @classmethod
     def parse(cls, text: str, *, source: str = SIGNING_KEY) -> Keyring:
@@ -81,7 +83,7 @@ class Keyring:
             keys[key_id] = key
         if not keys:
             raise InvalidInputError(f"{source} holds no signing key", hint=_HOW)
-        return cls(keys)
+        return cls(keys, source=source)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> Keyring:

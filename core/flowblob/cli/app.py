@@ -42,6 +42,7 @@ COMMANDS = {
     "import": Late("flowblob.cli.movement:import_", "Take in a bundle file.", _STORE),
     "migrate": Late("flowblob.cli.migrating:migrate", "Bring the tables up to date.", _STORE),
     "where": Late("flowblob.cli.shell:where", "Say which store is used, and why.", _STORE),
+    "trust": Late("flowblob.cli.trusting:trust", "Make keys that sign pickles.", _STORE),
     "doctor": Late("flowblob.cli.doctor:doctor", "Check the installation and the store.", _STORE),
     "completion": Late("flowblob.cli.shell:completion", "Print shell completion.", _STORE),
     "help": Late("flowblob.cli.shell:help_", "Help on a command or topic.", _STORE),

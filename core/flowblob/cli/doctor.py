@@ -93,6 +93,7 @@ def _store_checks(session: Session) -> Iterator[Check]:
         return
     yield from _guarded("catalog", lambda: _catalog(store))
     yield from _guarded("payloads", lambda: probes.storage(store.storage))
+    yield from _guarded("pickles", lambda: probes.trust(store))
     if folder := session.settings.folder:
         yield from _guarded("disk", lambda: probes.disk(folder))
         yield from _guarded("clock", lambda: probes.clock(folder))

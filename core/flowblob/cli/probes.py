@@ -22,10 +22,12 @@ import xxhash
 from flowblob.checks import new_id
 from flowblob.cli.failures import DAMAGE, ERROR
 from flowblob.drafts import Spooled, physical_name
+from flowblob.trust import Keyring
 from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.abc import Storage
+    from flowblob.store import Store
 
 Status = Literal["ok", "note", "warn", "fail"]
 
@@ -154,15 +156,30 @@ def disk(folder: Path) -> Iterator[Check]:
     hint = "Free some space: a put that does not fit fails" if is_low else ""
     data = {"free": usage.free, "total": usage.total, "free_share": round(share, 4)}
     yield Check("disk", "warn" if is_low else "ok", detail, hint, data=data)
-    mode = folder.stat().st_mode & 0o777
-    if mode & 0o022:
+
+
+def trust(store: Store) -> Iterator[Check]:
+    """Yield whether pickles are loaded here, and on whose word."""
+    keys = Keyring.from_environment()
+    folder = store.settings.folder
+    if store.settings.allow_pickle:
+        yield Check("pickles", "warn", "loaded whoever wrote them, since allow_pickle is set")
+    elif keys:
+        yield Check("pickles", "ok", f"signed with {keys.ids[0]}; known: {', '.join(keys.ids)}")
+    elif folder is not None and store.catalog.is_shared:
         yield Check(
             "permissions",
             "warn",
-            f"others may write to {folder} (mode {mode:03o}); loading a pickle from there could "
-            "run their code",
-            f"chmod go-w {folder}",
+            f"others may write to {folder} (mode {folder.stat().st_mode & 0o777:03o}): pickles in "
+            "it are not loaded, as they could run their code",
+            f"chmod -R go-w {folder}",
         )
+    elif store.catalog.is_shared:
+        yield Check(
+            "pickles", "note", "not loaded: others can write here", "flowblob trust new-key"
+        )
+    else:
+        yield Check("pickles", "ok", "loaded: only you can write here")
 
 
 def clock(folder: Path) -> Iterator[Check]:

@@ -11,6 +11,7 @@ from flowblob.cli import failures
 from flowblob.cli.commands import Command
 from flowblob.cli.session import Session, current_session
 from flowblob.errors import NotFoundError
+from flowblob.trust import Keyring
 from flowblob.urls import did_you_mean, mask
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -28,7 +29,8 @@ FLOWBLOB_PROFILE        a [profiles.NAME] of flowblob.toml or ~/.config/flowblob
 FLOWBLOB_CACHE          on, off, refresh (recompute and store) or readonly
 FLOWBLOB_INLINE_LIMIT   payloads up to this size live in the catalog (32KiB)
 FLOWBLOB_NOTE_INTERVAL  how long hit counts may wait in memory (100ms)
-FLOWBLOB_SIGNING_KEY    key that signs pickles on shared stores
+FLOWBLOB_SIGNING_KEY    keys that sign and verify pickles on shared stores; or ..._FILE
+FLOWBLOB_ALLOW_PICKLE   1 to load pickles that nobody signed from shared stores
 FLOWBLOB_RUN_*          the run that commands belong to, such as FLOWBLOB_RUN_ID
 NO_COLOR, CLICOLOR, CLICOLOR_FORCE   no colour, no colour if 0, colour even in pipes""",
     "filters": """\
@@ -75,11 +77,16 @@ def settings_record(session: Session) -> dict[str, dict[str, Any]]:
         "inline_limit": settings.inline_limit,
         "note_interval": f"{settings.note_interval.total_seconds() * 1000:g}ms",
         "cache": settings.cache,
+        "allow_pickle": settings.allow_pickle,
     }
-    return {
+    told = {
         name: {"value": value, "source": settings.sources.get(name, "default")}
         for name, value in values.items()
     }
+    keys = Keyring.from_environment()
+    shown = ", ".join(keys.ids) or "none"
+    told["signing_key"] = {"value": shown, "source": keys.source or "default"}
+    return told
 
 
 @click.command(

@@ -113,7 +113,7 @@ def test_a_store_that_others_may_write_to_is_warned_of(
     folder.chmod(0o777)
     found = checks(cli("doctor", "--json"))
     assert found["permissions"]["status"] == "warn"
-    assert "chmod go-w" in found["permissions"]["hint"]
+    assert "chmod -R go-w" in found["permissions"]["hint"]
 
 
 @pytest.mark.parametrize(
