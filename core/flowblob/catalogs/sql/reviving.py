@@ -19,7 +19,7 @@ _DEAD = """SELECT v.seq FROM version v JOIN tombstone x ON x.version = v.seq
 
 _LIVES = "SELECT seq, ended_at, newest FROM incarnation WHERE key = ?"
 
-_LAST_LIFE = f"{_LIVES} AND ended_at IS NOT NULL ORDER BY seq DESC LIMIT 1"
+_LAST_LIFE = f"{_LIVES} AND ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 1"
 
 _LIFE_OF = """SELECT i.seq, i.ended_at, i.newest FROM incarnation i
     JOIN version v ON v.incarnation = i.seq WHERE v.id = ? AND i.ended_at IS NOT NULL"""
