@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -93,6 +94,16 @@ class PayloadTests(CatalogContract):
         [(payload, must_write)] = catalog.place(new_id(), [make.spooled(b"same")], ttl=LONG)
         assert must_write
         assert not payload.is_inline
+
+    def test_inline_bytes_are_compared_before_they_are_shared(
+        self, catalog: Catalog, make: Make
+    ) -> None:
+        """As where a row of the database was damaged: storing the value again heals it."""
+        part = replace(make.part(b"one"), data=b"two")
+        damaged = catalog.commit(make.draft("damaged", parts=(part,))).blob
+        fresh = catalog.commit(make.draft("fresh", b"one")).blob
+        for blob in (fresh, damaged):
+            assert [payload.data for payload in catalog.payloads(blob.id)] == [b"one"]
 
     def test_suspects_are_not_used_again_and_what_used_them_is_healed(
         self, catalog: Catalog, put: Put

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import subprocess
@@ -10,16 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
-from flowblob.checks import new_id
-from flowblob.drafts import Draft, EntryDraft, Part, Spooled
-from flowblob.model import CacheKey, Ingredient, Reservation, Run
+from flowblob.testing import Make
 
 WANTED = "FLOWBLOB_TEST_POSTGRES_URL"
 WORKER = Path(__file__).with_name("worker.py")
@@ -43,53 +39,6 @@ class StillClock(Clock):
         micros = timedelta(**span) // timedelta(microseconds=1)
         self.wall_time += micros
         self.tick_time += micros
-
-
-class Make:
-    """Records with everything filled in that a test does not care about."""
-
-    @staticmethod
-    def digest(data: bytes) -> str:
-        return "sha256:" + hashlib.sha256(data).hexdigest()
-
-    def part(self, data: bytes, name: str = "", generation: str = "") -> Part:
-        inline = None if generation else data
-        return Part(name, self.digest(data), len(data), "c" * 32, generation, inline)
-
-    def spooled(self, data: bytes) -> Spooled:
-        return Spooled(self.digest(data), "c" * 32, len(data), data=data)
-
-    def draft(self, key: str = "models/churn", data: bytes = b"one", **fields: Any) -> Draft:
-        base: dict[str, Any] = {
-            "op": new_id(),
-            "key": key,
-            "parts": (self.part(data),),
-            "kind": "",
-            "media_type": "application/octet-stream",
-            "serializer": "bytes",
-        }
-        return Draft(**(base | fields))
-
-    @staticmethod
-    def run(task: str = "train", **fields: Any) -> Run:
-        base: dict[str, Any] = {
-            "system": "python",
-            "flow": "nightly",
-            "run_id": "r-1",
-            "task": task,
-            "task_run_id": f"r-1/{task}",
-        }
-        return Run(**(base | fields))
-
-    @staticmethod
-    def cache_key(name: str = "embed") -> CacheKey:
-        ingredients = (Ingredient("code", "code", "d1"), Ingredient("x", "argument", "d2", "41"))
-        return CacheKey(f"fb1:{name}", name, ingredients, module="jobs")
-
-    def entry(
-        self, name: str = "embed", reservation: Reservation | None = None, **fields: Any
-    ) -> EntryDraft:
-        return EntryDraft(self.cache_key(name), reservation, **fields)
 
 
 @pytest.fixture
