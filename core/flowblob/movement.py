@@ -7,6 +7,7 @@ the next run goes on: it skips versions that are there without reading their pay
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -164,7 +165,8 @@ class Mover:
         self._versions = self._records = self._payloads = self._size = 0
         self._damaged: list[tuple[str, str]] = []
         self._unsafe: list[str] = []
-        self._blocked: set[str] = set()
+        #: By incarnation, the first version that stays behind, and all after it.
+        self._blocked: dict[str, int] = {}
 
     def run(self) -> Moved:
         """Move everything that is not there yet.
@@ -224,7 +226,7 @@ class Mover:
             if self._is_guarded and not record["dropped"] and not self._is_vouched(record):
                 if record["incarnation"] not in self._blocked:
                     self._unsafe.append(ref_of(record))
-                self._blocked.add(record["incarnation"])
+                self._block(record)
         return self._unblocked(batch)
 
     def _is_vouched(self, record: Portable) -> bool:
@@ -238,10 +240,15 @@ class Mover:
         """Leave out a version and those after it: the numbers of a key have no gaps."""
         if problem and record["incarnation"] not in self._blocked:
             self._damaged.append((ref_of(record), problem))
-        self._blocked.add(record["incarnation"])
+        first = self._blocked.get(record["incarnation"], sys.maxsize)
+        self._blocked[record["incarnation"]] = min(first, record["version"])
 
     def _unblocked(self, batch: list[Portable]) -> list[Portable]:
-        return [record for record in batch if record["incarnation"] not in self._blocked]
+        return [
+            record
+            for record in batch
+            if record["version"] < self._blocked.get(record["incarnation"], sys.maxsize)
+        ]
 
     def _take_batch(self, batch: list[Portable]) -> None:
         op = new_id()
