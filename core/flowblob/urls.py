@@ -79,9 +79,8 @@ def _mask_value(value: str) -> str:
         if match := _SCHEME.search(plain):
             return _mask_value(plain[: match.start()]) + mask(plain[match.start() :])
         plain = unquote(plain)
-    if _INNER_SECRET.search(plain):
-        return _MASK
-    return _MASK + plain[plain.rindex("@") :] if "@" in plain else value
+    # A raw password with `?` or `&` in it ends up here, and an `@` is what is left to tell it by.
+    return _MASK if _INNER_SECRET.search(plain) or "@" in plain else value
 
 
 def _decoded(text: str) -> str:

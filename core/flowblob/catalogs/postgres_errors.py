@@ -67,6 +67,9 @@ def is_absent(error: Exception) -> bool:
 def translate(error: Exception, target: Target, wait: float) -> FlowblobError:
     """Return the error of ours that says what a driver's error means here."""
     where = mask(target.url)
+    if isinstance(error, psycopg.OperationalError):
+        # A failed connection rides on the error, its password readable; ours is raised from it.
+        error._pgconn = None
     if isinstance(error, LateError):
         return CatalogUnavailableError(
             f"{where} did not answer within {wait:g} s", hint="Look at the server, then try again"
