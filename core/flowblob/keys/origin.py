@@ -24,8 +24,8 @@ _HOSTS = frozenset({*_OURS, "airflow", "prefect"})
 def _library_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths[name] for name in ("stdlib", "platstdlib")}
-    # Embedded interpreters keep the standard library in a zip file beside those folders.
-    roots.add(os.path.dirname(os.__file__))
+    # Embedded interpreters keep the standard library in a zip file, as this module of it tells.
+    roots.add(os.path.dirname(functools.__file__))
     roots |= {os.path.realpath(root) for root in roots}
     return tuple(root.rstrip(os.sep) + os.sep for root in roots)
 
