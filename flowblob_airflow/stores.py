@@ -51,7 +51,8 @@ def store_for(conn_id: str | None = None) -> Store:
 
     settings = settings_for(conn_id)
     # A forked child must not share what its parent has open.
-    key = (os.getpid(), settings.url, settings.storage, settings.inline_limit, settings.cache)
+    options = (settings.inline_limit, settings.cache, settings.allow_pickle)
+    key = (os.getpid(), settings.url, settings.storage, *options)
     with _Pool.lock:
         if (store := _Pool.stores.get(key)) is None:
             store = _Pool.stores[key] = Store.from_settings(settings)

@@ -34,7 +34,12 @@ def register(loader: Loader) -> None:
     _open[loader.store_id] = loader
 
 
-def _find(store_id: str) -> Loader:
+def find(store_id: str) -> Loader:
+    """Return the store of this id, if it is open here or the default one.
+
+    Raises:
+        NotFoundError: Neither.
+    """
     found = _open.get(store_id)
     if found is None:
         # A process that only unpickled the value has not loaded the store's module yet.
@@ -44,7 +49,7 @@ def _find(store_id: str) -> Loader:
         found = candidate if candidate.store_id == store_id else None
     if found is None:
         raise NotFoundError(
-            f"The store {store_id} of a lazy value is not open here",
+            f"The store {store_id} is not open here",
             hint="Open it first, or set FLOWBLOB_URL to where it is",
         )
     return found
@@ -103,7 +108,7 @@ class Lazy:
 
     def _store(self) -> Loader:
         if self._loader is None:
-            self._loader = _find(self._pin[0])
+            self._loader = find(self._pin[0])
         return self._loader
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -415,6 +415,10 @@ class Store(Labels, Links, Moving, Upkeep):
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its id, as lazy values: a URL holds passwords, and may mean another place elsewhere.
+        return (lazy.find, (self.store_id,))
+
     # ------------------------------------------------------------ for lazy values and the cache
 
     def load(self, blob: Blob) -> Any:

@@ -539,6 +539,29 @@ def test_keys_are_shown_nowhere(
     assert repr(ring) == "Keyring(first)"
 
 
+def test_a_pickled_store_is_found_again_by_its_id_and_holds_no_address(
+    folder: Path, python: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"sqlite://{folder}?storage={tmp_path}/elsewhere"
+    with Store(url) as store:
+        store.put("k", 1)
+        data = pickle.dumps(store)
+        assert pickle.loads(data) is store
+    assert str(folder).encode() not in data
+    (tmp_path / "store").write_bytes(data)
+    code = """
+        import pickle, sys
+        from flowblob.errors import NotFoundError
+        try:
+            print(pickle.load(open(sys.argv[1], "rb")).get("k"))
+        except NotFoundError as error:
+            print(error.code)
+        """
+    assert python(code, tmp_path / "store").stdout == "not_found\n"
+    monkeypatch.setenv("FLOWBLOB_URL", url)
+    assert python(code, tmp_path / "store").stdout == "1\n"
+
+
 def test_signing_costs_a_store_without_a_key_nothing(any_store: Store) -> None:
     assert any_store.put("k", {1j}).signature == ""
     assert not any_store.objects.trust.can_sign
