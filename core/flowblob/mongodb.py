@@ -273,6 +273,11 @@ def next_order() -> Any:
     return bson.ObjectId()
 
 
+def order_from(text: str) -> Any:
+    """Return what `str` made text of."""
+    return bson.ObjectId(text)
+
+
 def _name_of(url: str) -> str:
     name = unquote(urlsplit(url).path.strip("/"))
     if not name:
@@ -307,4 +312,4 @@ def _close(clients: dict[int, Any]) -> None:
         client.close()
 
 
-__all__ = ["WAIT", "Database", "Document", "Filter", "Table", "Taken", "next_order"]
+__all__ = ["WAIT", "Database", "Document", "Filter", "Table", "Taken", "next_order", "order_from"]

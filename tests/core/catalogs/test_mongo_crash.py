@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -141,7 +140,7 @@ class Scene:
 
     def put_stored(self) -> None:
         op = new_id()
-        [(payload, is_new)] = self.catalog.place(op, [self.make.spooled(b"large")], ttl=TTL)
+        [(payload, _)] = self.catalog.place(op, [self.make.spooled(b"large")], ttl=TTL)
         part = self.make.part(b"large", generation=payload.generation)
         self.catalog.commit(self.draft(op=op, parts=(part,)))
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from flowblob.catalogs.mongo.absorbing import Absorbing
 from flowblob.catalogs.mongo.checking import Checking
-from flowblob.catalogs.mongo.committing import Committing
 from flowblob.catalogs.mongo.healing import Healing
-from flowblob.catalogs.mongo.moving import Moving
 from flowblob.catalogs.mongo.reservations import Reservations
 from flowblob.catalogs.mongo.reviving import Reviving
 from flowblob.catalogs.mongo.schema import Tables
-from flowblob.catalogs.mongo.upkeep import Upkeep
 from flowblob.errors import CatalogUnavailableError
 from flowblob.mongodb import Database
 
 
-class MongoCatalog(Reservations, Committing, Reviving, Healing, Upkeep, Checking, Moving):
+class MongoCatalog(Absorbing, Reservations, Reviving, Healing, Checking):
     """A catalog in one database of a MongoDB server, standalone or replica set.
 
     Any number of processes on any number of machines may use it. Nothing is read or written before

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.documents import (
     entry_document,
+    made_at,
     payload_document,
     run_id,
-    to_moment,
     version_document,
 )
 from flowblob.catalogs.mongo.fences import Fences
@@ -56,7 +56,7 @@ class _Supply:
     bad: dict[str, list[str]]
 
 
-class Committing(Fences, Names, Lineage, Placing):
+class Committing(Names, Lineage, Fences, Placing):
     """What makes a put visible, and the look-up of what it did."""
 
     def commit(self, draft: Draft) -> Commit:
@@ -94,16 +94,16 @@ class Committing(Fences, Names, Lineage, Placing):
         self._check_parents(draft.parents)
         if draft.run is not None:
             self._put_run(draft.run)
-        supply = self._supply(draft)
+        supply = self._supply(draft.parts)
         step = self._pending(draft, supply)
-        if not self._tables.steps.run(lambda found: _begin(found, step)):
+        if not self._begin(step):
             if (done := self._outcome(draft.op)) is not None:
                 return done
             # Left pending by an attempt that failed here, or that failed to hear of its success.
             self._cancel_any(draft.op)
             raise Cancelled
         try:
-            self._settle(draft, supply)
+            self._settle(draft.parts, supply)
             self._append(draft, step, state if state["step"] else None)
         except UnavailableError:
             raise  # nobody knows whether it was decided; a collector cancels it if it was not
@@ -116,44 +116,35 @@ class Committing(Fences, Names, Lineage, Placing):
         is_new = decided["state"] == "committed"
         return Commit(self._blob(decided["id"] if is_new else decided["same_as"]), is_new)
 
+    def _begin(self, step: Document) -> bool:
+        """Insert a pending step with the server's time; False if its op stands already."""
+        return self._tables.steps.run(lambda found: _begin(found, step))
+
     def _cancel_any(self, op: str) -> None:
         step = self._tables.steps.one({"_id": op})
         if step is not None:
             self._cancel(step)
 
     def _pending(self, draft: Draft, supply: _Supply) -> Document:
-        """Return the step as it stands until it is decided: its number is its op."""
         marks = {held.key for held in (draft.reservation,) if held is not None}
         if draft.entry is not None:
             marks.add(draft.entry.key.digest)
         return {
-            "_id": draft.op,
-            "what": "put",
-            "key": draft.key,
-            "incarnation": "",
-            "step": draft.op,
-            "state": "pending",
-            "attempt": new_id(),
-            "ttl": _PENDING_TTL,
-            "payloads": supply.references,
+            **pending(draft.op, draft.key, supply.references),
             "run": None if draft.run is None else run_id(draft.run),
             "by": str(draft.run or ""),
             "marks": sorted(marks),
             "pinned": any(part.generation for part in draft.parts),
-            "open": True,
-            "order": next_order(),
             **version_document(draft, content_hash(draft)),
         }
 
     # payloads -------------------------------------------------------
 
-    def _supply(self, draft: Draft) -> _Supply:
+    def _supply(self, parts: Sequence[Part]) -> _Supply:
         """Choose the payloads: an inline one that has the same bytes is used again."""
-        found = self._tables.payloads.many(
-            {"digest": {"$in": [part.digest for part in draft.parts]}}
-        )
+        found = self._tables.payloads.many({"digest": {"$in": [part.digest for part in parts]}})
         supply = _Supply([], {}, {})
-        for part in draft.parts:
+        for part in parts:
             generation = part.generation
             if part.data is not None:
                 generation = self._inline(part, found, supply)
@@ -185,9 +176,9 @@ class Committing(Fences, Names, Lineage, Placing):
         supply.fresh[fresh["_id"]] = fresh
         return str(fresh["_id"])
 
-    def _settle(self, draft: Draft, supply: _Supply) -> None:
+    def _settle(self, given: Sequence[Part], supply: _Supply) -> None:
         """Make the payloads `ok`, now that a collector sees who refers to them."""
-        parts = {part.name: part for part in draft.parts}
+        parts = {part.name: part for part in given}
         for reference in supply.references:
             generation = reference["gen"]
             if generation in supply.fresh:
@@ -312,14 +303,14 @@ class Committing(Fences, Names, Lineage, Placing):
     def _carry_through_same(self, step: Document) -> None:
         if "open" not in step:
             return
-        standing, at = step["same_as"], to_moment(step["at"])
+        standing, at = step["same_as"], made_at(step)
         if step["tags"]:
             tags = {item["name"]: rows.from_tag(item["value"]) for item in step["tags"]}
             self._put_tags(standing, tags, at, by=step["by"], op=step["_id"])
         for parent in step["parents"]:
             self._put_parent(standing, parent["id"], at)
         if step["run"]:
-            self._put_use(step["run"], standing, "output", rows.to_micros(at))
+            self._put_use(step["run"], standing, "output", at)
         self._renew(step)
         if step["marks"]:
             self._fill(step, standing)
@@ -348,8 +339,24 @@ class Committing(Fences, Names, Lineage, Placing):
                 )
 
 
+def pending(op: str, key: str, references: Sequence[Document]) -> Document:
+    """Return a put's step before it is decided: its number is its op."""
+    return {
+        "_id": op,
+        "what": "put",
+        "key": key,
+        "incarnation": "",
+        "step": op,
+        "state": "pending",
+        "attempt": new_id(),
+        "ttl": _PENDING_TTL,
+        "payloads": list(references),
+        "open": True,
+        "order": next_order(),
+    }
+
+
 def _begin(found: Any, step: Document) -> bool:
-    """Insert a pending step with the server's time; False if its op stands already."""
     fields = {name: value for name, value in step.items() if name != "_id"}
     done = found.update_one(
         {"_id": step["_id"]},

@@ -95,19 +95,23 @@ class Deleting(Reading):
                 sort=[("version", -1)],
             )
             dropped[:] = self._blobs(found, {key: state})
-            return {
-                "what": "end",
-                "by": by,
-                "cause": WITH_ITS_KEY,
-                # Kept for the case that the key is brought back.
-                "aliases": state["aliases"],
-                "head": state["head"],
-                "moves": [{"name": a["name"], "version": None} for a in state["aliases"]],
-                "after": new_life(),
-            }
+            return self._ending(state, by)
 
         self._change(key, plan)
         return dropped
+
+    def _ending(self, state: Document, by: str) -> Document:
+        return {
+            "what": "end",
+            "by": by,
+            "cause": WITH_ITS_KEY,
+            # Kept for the case that the key is brought back.
+            "aliases": state["aliases"],
+            "head": state["head"],
+            "born": state["born"],
+            "moves": [{"name": a["name"], "version": None} for a in state["aliases"]],
+            "after": new_life(),
+        }
 
     def drop(self, blob_ids: Sequence[str], *, by: str = "") -> list[Blob]:
         pinned = self._pinned()

@@ -40,6 +40,12 @@ def from_items(found: list[Document]) -> dict[str, Any]:
     return {item["name"]: item["value"] for item in found}
 
 
+def made_at(found: Document) -> int:
+    """Return when a document was made, in microseconds: the server's date, or what it came with."""
+    made = found.get("made")
+    return rows.to_micros(found["at"]) if made is None else int(made)
+
+
 def to_moment(found: datetime) -> datetime:
     """Return a server's date as an aware UTC datetime of Python's own kind."""
     return found.astimezone(UTC)
@@ -125,7 +131,7 @@ def to_blob(found: Document, *, aliases: tuple[str, ...] = (), run: Run | None =
         found["kind"],
         found["media_type"],
         found["serializer"],
-        to_moment(found["at"]),
+        rows.to_datetime(made_at(found)),
         prev_version=found["prev"],
         filename=found["filename"],
         metadata=rows.from_text(found["metadata"]),

@@ -107,8 +107,8 @@ class Lineage(Reading):
             for f in found
         ]
 
-    def _put_use(self, run: str, blob_id: str, role: str, at: int) -> None:
-        self._tables.uses.insert_absent(
+    def _put_use(self, run: str, blob_id: str, role: str, at: int) -> bool:
+        return self._tables.uses.insert_absent(
             {
                 "_id": rows.to_text([run, blob_id, role]),
                 "run": run,
@@ -119,8 +119,8 @@ class Lineage(Reading):
             }
         )
 
-    def _put_run(self, run: Run, at: datetime | None = None) -> None:
-        """Keep a run; what it learnt since it was last met is added."""
+    def _put_run(self, run: Run, at: datetime | None = None) -> bool:
+        """Keep a run, or add what it learnt since it was last met; says whether it is new."""
         new = run_document(run)
         runs = self._tables.runs
         for _ in range(_TRIES):
@@ -131,7 +131,7 @@ class Lineage(Reading):
                     new["started_at"] = rows.to_micros(at or now)
                 # The order in which runs are listed: the server's clock, then one process's own.
                 if runs.insert_absent(new | {"at": now, "order": next_order()}):
-                    return
+                    return True
                 continue
             learnt = {
                 "url": new["url"] or old["url"],
@@ -140,11 +140,11 @@ class Lineage(Reading):
                 "generated": _merge(old["generated"], new["generated"]),
             }
             if all(old[name] == value for name, value in learnt.items()):
-                return
+                return False
             if runs.update(
                 {"_id": old["_id"], "rev": old["rev"]}, {"$set": learnt | {"rev": self._stamp()}}
             ):
-                return
+                return False
         raise self._contended(str(run))
 
     def runs(
@@ -197,8 +197,8 @@ class Lineage(Reading):
                     f"The parent id:{parent} does not exist", hint="Name blobs of this store"
                 )
 
-    def _put_parent(self, blob_id: str, parent: str, at: datetime) -> None:
-        self._tables.steps.update(
+    def _put_parent(self, blob_id: str, parent: str, at: int) -> bool:
+        return self._tables.steps.update(
             {"id": blob_id, "parents.id": {"$ne": parent}},
             {"$push": {"parents": {"id": parent, "at": at}}},
         )

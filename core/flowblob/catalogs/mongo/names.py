@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from flowblob.catalogs import rows
-from flowblob.catalogs.mongo.documents import to_moment
+from flowblob.catalogs.mongo.documents import made_at
 from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED, Reading
 from flowblob.catalogs.mongo.steps import after
 from flowblob.checks import new_id
@@ -25,14 +24,14 @@ class Names(Reading):
 
     def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
         self._check_living(blob_id)
-        self._put_tags(blob_id, tags, self._now(), by=by, op=new_id())
+        self._put_tags(blob_id, tags, rows.to_micros(self._now()), by=by, op=new_id())
         return self._blob(blob_id)
 
     def _put_tags(
         self,
         blob_id: str,
         tags: Mapping[str, TagValue | None],
-        at: datetime,
+        at: int,
         *,
         by: str,
         op: str,
@@ -66,16 +65,15 @@ class Names(Reading):
 
     def tag_history(self, blob_id: str) -> list[dict[str, Any]]:
         """Return the changes of a blob's tags, newest first: `name`, `value`, `at`, `by`."""
-        version = self._tables.steps.one({"id": blob_id, **NUMBERED}, {"tag_history": 1, "at": 1})
+        version = self._tables.steps.one({"id": blob_id, **NUMBERED}, TAGGED)
         return [
             {
-                "name": move["name"],
-                "value": None if move["value"] is None else rows.from_tag(move["value"]),
-                "at": to_moment(move["at"] or version["at"]),
-                "by": move["by"],
+                "name": name,
+                "value": None if value is None else rows.from_tag(value),
+                "at": rows.to_datetime(at),
+                "by": by,
             }
-            for move in reversed([] if version is None else version["tag_history"])
-            if version is not None
+            for name, value, at, by in reversed([] if version is None else tag_moves(version))
         ]
 
     # aliases --------------------------------------------------------
@@ -138,16 +136,25 @@ class Names(Reading):
         self._change(key, plan)
 
     def alias_history(self, key: str, alias: str) -> list[dict[str, Any]]:
-        found = self._tables.steps.many(
-            {"key": key, "moves": {"$elemMatch": {"name": alias}}},
-            {"moves": 1, "at": 1, "by": 1},
-            sort=[("at", -1), ("step", -1)],
-        )
+        found = self._alias_moves({"key": key, "moves": {"$elemMatch": {"name": alias}}})
         return [
-            {"version": move["version"], "at": to_moment(step["at"]), "by": step["by"]}
+            {"version": version, "at": rows.to_datetime(at), "by": by}
+            for name, version, at, by in reversed(found)
+            if name == alias
+        ]
+
+    def _alias_moves(self, where: Document) -> list[tuple[str, int | None, int, str]]:
+        """Return moves of aliases, oldest first: name, version number, microseconds, by whom."""
+        found = self._tables.steps.many(where, sort=[("at", 1), ("step", 1)])
+        return [
+            (
+                move["name"],
+                move["version"],
+                move.get("at", made_at(step)),
+                move.get("by", step["by"]),
+            )
             for step in found
             for move in step["moves"]
-            if move["name"] == alias
         ]
 
     # the rest -------------------------------------------------------
@@ -163,6 +170,7 @@ class Names(Reading):
             {"_id": rows.to_text([space, name])},
             {
                 "$set": {"space": space, "name": name, "id": blob_id, "record": record},
+                "$unset": {"made": ""},
                 "$currentDate": {"at": True},
             },
         )
@@ -174,6 +182,23 @@ class Names(Reading):
     def _check_living(self, blob_id: str) -> None:
         if not self._is_live(blob_id):
             raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+
+
+#: What `tag_moves` reads.
+TAGGED = {"id": 1, "tag_history": 1, "at": 1, "made": 1}
+
+
+def tag_moves(version: Document) -> list[tuple[str, str | None, int, str]]:
+    """Return the changes of a version's tags, oldest first: name, text, microseconds, by whom."""
+    return [
+        (
+            move["name"],
+            move["value"],
+            made_at(version) if move["at"] is None else move["at"],
+            move["by"],
+        )
+        for move in version["tag_history"]
+    ]
 
 
 def _tag_changes(

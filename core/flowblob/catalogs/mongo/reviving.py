@@ -132,6 +132,7 @@ class Reviving(Deleting, Placing):
         where: Document = {
             "key": state["_id"],
             "what": "end",
+            "void": {"$ne": True},
             "incarnation": {"$ne": state["incarnation"]},
         }
         if ref.id:
@@ -165,6 +166,7 @@ class Reviving(Deleting, Placing):
             "incarnation": state["incarnation"],
             "step": state["step"] + 1,
             "restores": ids,
+            "life": life.incarnation,
         }
         if life.end is None:
             return fields | {
@@ -183,6 +185,7 @@ class Reviving(Deleting, Placing):
                 "head": life.end["head"],
                 "newest": newest,
                 "aliases": aliases,
+                "born": life.end["born"],
             },
         }
 

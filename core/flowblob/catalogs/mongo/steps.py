@@ -15,8 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from flowblob.catalogs import rows
-from flowblob.catalogs.mongo.documents import MICROSECOND, to_moment
+from flowblob.catalogs.mongo.documents import MICROSECOND, made_at
 from flowblob.catalogs.mongo.engine import MongoEngine
 from flowblob.checks import new_id
 from flowblob.errors import CatalogUnavailableError
@@ -100,7 +99,10 @@ class Steps(MongoEngine):
         """
         standing = {"_id": step["_id"], "state": "pending", "attempt": step["attempt"]}
         try:
-            if self._tables.steps.update(standing, {"$set": fields, "$currentDate": {"at": True}}):
+            change: Document = {"$set": fields}
+            if "at" not in fields:  # what comes from another store keeps its time
+                change["$currentDate"] = {"at": True}
+            if self._tables.steps.update(standing, change):
                 return True
         except Taken:
             return False
@@ -174,8 +176,8 @@ class Steps(MongoEngine):
         else:
             if step.get("entry") or step.get("marks"):
                 self._fill(step, step["id"])
-            if step.get("run"):
-                self._put_use(step["run"], step["id"], "output", rows.to_micros(step["at"]))
+            if step.get("run") and "made" not in step:  # else its uses come by themselves
+                self._put_use(step["run"], step["id"], "output", made_at(step))
             if step.get("buries"):
                 self._bury(step)
             if step.get("pinned"):
@@ -202,7 +204,7 @@ class Steps(MongoEngine):
         for slot in step["marks"]:
             fields: Document = {"mark": None}
             if entry is not None and slot == entry["slot"]:
-                fields |= _entry_fields(entry, blob_id, rows.to_micros(to_moment(step["at"])))
+                fields |= _entry_fields(entry, blob_id, made_at(step))
             self._tables.slots.update(
                 {"_id": slot, "mark.op": step["_id"], "mark.attempt": step["attempt"]},
                 {"$set": fields},
@@ -232,6 +234,14 @@ class Steps(MongoEngine):
                 {"id": {"$in": step["restores"]}, "dead.step": {"$lte": step["restored_at"]}},
                 {"$set": {"dead": None, "restored": step["restored_at"]}},
             )
+            self._tables.steps.update_all(
+                {
+                    "what": "end",
+                    "incarnation": step["life"],
+                    "step": {"$lte": step["restored_at"]},
+                },
+                {"$set": {"void": True}},
+            )
 
     def _close(self, step: Document) -> None:
         self._tables.steps.update(
@@ -243,8 +253,8 @@ class Steps(MongoEngine):
         """Do what follows from a put that found nothing changed."""
 
     @abstractmethod
-    def _put_use(self, run: str, blob_id: str, role: str, at: int) -> None:
-        """Link a run to a version."""
+    def _put_use(self, run: str, blob_id: str, role: str, at: int) -> bool:
+        """Link a run to a version; says whether that is new."""
 
     def _contended(self, what: str) -> CatalogUnavailableError:
         return CatalogUnavailableError(
@@ -254,12 +264,19 @@ class Steps(MongoEngine):
 
 def new_life() -> Document:
     """Return the state of a key before its first step."""
-    return {"incarnation": new_id(), "step": 0, "head": -1, "newest": None, "aliases": []}
+    return {
+        "incarnation": new_id(),
+        "step": 0,
+        "head": -1,
+        "newest": None,
+        "aliases": [],
+        "born": None,
+    }
 
 
 def after(state: Document, **changes: Any) -> Document:
     """Return the state of a key after its next step."""
-    kept = {name: state[name] for name in ("incarnation", "head", "newest", "aliases")}
+    kept = {name: state[name] for name in ("incarnation", "head", "newest", "aliases", "born")}
     return kept | {"step": state["step"] + 1} | changes
 
 
@@ -267,6 +284,7 @@ def tombstone(step: Document) -> Document:
     """Return the tombstone of what a step buries."""
     return {
         "at": step["at"],
+        "made": step.get("made"),
         "by": step.get("by", ""),
         "cause": step.get("cause", RELEASED),
         "op": step["_id"],

@@ -113,10 +113,14 @@ class Upkeep(Steps):
         """Finish what is decided, cancel what nobody decides any more, drop pins that are over."""
         for step in self._tables.steps.many(_STALE):
             self._cancel(step)
-        for page in self._open_steps():
-            self._finish_all(page)
+        self._finish_open()
         for pin in self._tables.pins.many({"$nor": [ALIVE]}, {"_id": 1, "at": 1}):
             self._tables.pins.delete(pin)  # unless it was renewed since
+
+    def _finish_open(self) -> None:
+        """Carry through every step that is decided."""
+        for page in self._open_steps():
+            self._finish_all(page)
 
     def _open_steps(self) -> Iterator[list[Document]]:
         after = ""
