@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,18 @@ from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref, maker
 
 _DOMAIN: Final = f"flowblob call {SCHEME}\n"
 _NO_DEFAULT: Final = inspect.Parameter.empty
+#: What a recipe keeps at most: so many keys, of arguments of so many bytes.
+_REMEMBERED: Final = 512
+_SHORT: Final = 256
+#: Equal values of these types are one argument, if their types are equal; but 0.0 is not -0.0.
+_EXACT: Final = frozenset({type(None), bool, int, str, bytes})
+_EXACT_OR_FLOAT: Final = _EXACT | {float}
 _make_ingredient, _make_key = maker(Ingredient), maker(CacheKey)
+
+
+_Question = tuple[Any, ...]
+#: The first ingredient, the text that begins every key, warnings, and the keys made with these.
+_First = tuple[Ingredient, str, tuple[str, ...], dict[_Question | None, CacheKey]]
 
 
 class hash_with:
@@ -99,6 +111,9 @@ class Recipe:
         self._tracked: TrackedCode | None = None
         self._read_signature(frozenset([ignore] if isinstance(ignore, str) else ignore))
         self._settled = self._settle_defaults()
+        self._may_remember = not self._hashers and all(
+            name in self._settled for name in self._counted if name in self._defaults
+        )
         self._first = self._version_part()
         self._fixed = self._fixed_extras(salt, packages)
 
@@ -179,8 +194,9 @@ class Recipe:
             tracked = track_code(self.function, code=self._mode)
             identity = tracked.identity
             part = Ingredient("code", "code", identity.digest, summarize_code(identity.items))
-            # One assignment: another thread must not see a part of this.
-            self._first = (part, self._head(part), tracked.identity.warnings)
+            # One assignment: another thread must not see a part of this. What is remembered goes
+            # with the code that it was made for.
+            self._first = (part, self._head(part), tracked.identity.warnings, {})
             self._tracked = tracked
         return tracked.identity
 
@@ -201,10 +217,29 @@ class Recipe:
             InvalidInputError: An argument has no lasting identity; the message names it.
             TypeError: The function does not take these arguments.
         """
-        bound = self.bind(args, kwargs)
         if self.version is None:
             self.code()
-        first, head, noted = self._first
+        first, head, noted, known = self._first
+        asked = None
+        if self._may_remember and not extras:
+            asked = _question(args, kwargs)
+            if (found := known.get(asked)) is not None:
+                return found
+        key = self._key(self.bind(args, kwargs), extras, first, head, noted)
+        if asked is not None and _is_short(asked[0]):
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[asked] = key
+        return key
+
+    def _key(
+        self,
+        bound: dict[str, Any],
+        extras: Mapping[str, object],
+        first: Ingredient,
+        head: str,
+        noted: tuple[str, ...],
+    ) -> CacheKey:
         ingredients, text = [first], [head]
         warnings: list[str] = []
         for name in self._counted:
@@ -231,10 +266,10 @@ class Recipe:
         named = f"{_DOMAIN}{len(self.name)}:{self.name},"
         return f"{named}{first.kind}:{first.digest},{len(self._counted)};"
 
-    def _version_part(self) -> tuple[Ingredient, str, tuple[str, ...]]:
+    def _version_part(self) -> _First:
         version = self.version or ""
         part = Ingredient("version", "version", hash_parts("version", version), version[:80])
-        return part, self._head(part), ()
+        return part, self._head(part), (), {}
 
     def _settle_defaults(self) -> dict[str, tuple[object, Ingredient, str]]:
         """Prepare what a parameter adds that was left at a default which cannot change."""
@@ -258,8 +293,8 @@ class Recipe:
     def _slow_digest(self, name: str, value: Any, warnings: list[str]) -> str:
         if type(value) is object and value is self._defaults.get(name):
             return hash_parts("not given")  # a sentinel: its address says nothing
-        if name == self._any_name and self._ignored:
-            value = {k: v for k, v in value.items() if k not in self._ignored}
+        if name == self._any_name:  # keywords have no order
+            value = {k: value[k] for k in sorted(value) if k not in self._ignored}
         hashing = Hashing()
         try:
             if (hasher := self._hashers.get(name)) is not None:
@@ -300,6 +335,27 @@ class Recipe:
         if salt is not None:
             found.append(self._extra("salt", salt, [], "salt"))
         return tuple(found)
+
+
+def _question(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Question | None:
+    """Return what tells calls with plain arguments apart; None where an argument may change."""
+    values = (*args, *kwargs.values()) if kwargs else args
+    kinds = tuple(map(type, values))
+    if _EXACT.issuperset(kinds):
+        return (values, kinds, tuple(kwargs))
+    if _EXACT_OR_FLOAT.issuperset(kinds):
+        signs = [math.copysign(1, value) for value in values if type(value) is float]
+        return (values, kinds, tuple(kwargs), *signs)
+    return None
+
+
+def _is_short(values: tuple[Any, ...]) -> bool:
+    length = sum(
+        len(value) if isinstance(value, str | bytes) else value.bit_length() // 8
+        for value in values
+        if isinstance(value, str | bytes | int)
+    )
+    return length + len(values) <= _SHORT
 
 
 def _rebuild(function: Callable[..., Any], *options: Any) -> Recipe:
