@@ -638,6 +638,9 @@ class Reader(Protocol):
     def view(self) -> memoryview:
         """Return the whole payload, writable; a private mapping where the storage is local."""
 
+    def data(self) -> bytes:
+        """Return the whole payload as bytes."""
+
     def open(self) -> BinaryIO:
         """Return a seekable stream over the payload."""
 

@@ -196,8 +196,9 @@ class Cache:
     def count_hit(self, entry: CacheEntry, run: Run | None) -> None:
         """Record that an entry was served: its use by the run, its hit count, the statistics."""
         name, blob, seconds = entry.name, entry.blob, entry.cost.total_seconds()
-        telemetry.count("cache.hits", function=name)
-        telemetry.count("cache.seconds_saved", seconds, function=name)
+        if telemetry.is_counting():
+            telemetry.count("cache.hits", function=name)
+            telemetry.count("cache.seconds_saved", seconds, function=name)
         now = utc_now()
         self._note(_make_note(now, run, blob.id, "cache_hit", entry.key, name, seconds, blob.size))
 

@@ -110,7 +110,7 @@ class Hit:
         return f"hit {self.blob.ref}{run}, saved {duration(self.saved)}"
 
 
-_make_hit = maker(Hit)
+_make_hit, _make_record = maker(Hit), maker(Record)
 
 
 class Computation:
@@ -387,7 +387,7 @@ class Computation:
         if self._options.lazy:
             self._store.objects.check_trust(found.entry.blob)
             return Lazy(self._store, found.entry.blob)
-        return self._store.objects.load(Record(found.entry.blob, found.payload))
+        return self._store.objects.load(_make_record(found.entry.blob, found.payload))
 
     def _count(self, entry: CacheEntry) -> None:
         self._store.cache.count_hit(entry, self._run or self._store.current_run())

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from flowblob.checks import new_id, utc_now, validate_metadata
+from flowblob.environment import Watched
 from flowblob.errors import InvalidInputError
 from flowblob.journal import best_effort
 from flowblob.model import Run
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 _TEXTS = ("flow", "run_id", "task", "task_run_id", "url", "name")
 _current: ContextVar[Run | None] = ContextVar("flowblob_run", default=None)
 _ENVIRONMENT = "FLOWBLOB_RUN_"
+_run_id = Watched(f"{_ENVIRONMENT}ID")
 #: Runs that are open now, by object, and the stores that were used inside.
 _open: dict[int, weakref.WeakSet[Any]] = {}
 
@@ -171,8 +173,7 @@ def _load(question: str, name: str) -> Callable[..., Any]:
 
 def _from_environment() -> Run | None:
     """Read `FLOWBLOB_RUN_ID` and beside it `_SYSTEM`, `_FLOW`, `_TASK` and the other fields."""
-    run_id = os.environ.get(f"{_ENVIRONMENT}ID")
-    if not run_id:
+    if _run_id() == (None,) or not (run_id := os.environ.get(f"{_ENVIRONMENT}ID")):
         return None
 
     def read(name: str, default: str = "") -> str:

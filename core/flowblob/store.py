@@ -16,6 +16,7 @@ from flowblob import config, lazy, reserving, runs, transfer
 from flowblob.cache import Cache
 from flowblob.checks import validate_alias, validate_key
 from flowblob.drafts import Commit
+from flowblob.environment import Watched
 from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.files import Dir, File
 from flowblob.journal import Journal, best_effort
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from flowblob.drafts import EntryDraft
 
 _NOTHING: Any = object()
-_DECISIVE = ("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "FLOWBLOB_CACHE", "XDG_DATA_HOME", "HOME")
+_decisive = Watched("FLOWBLOB_URL", "FLOWBLOB_PROFILE", "FLOWBLOB_CACHE", "XDG_DATA_HOME", "HOME")
 _active: ContextVar[Store | None] = ContextVar("flowblob_store", default=None)
 
 
@@ -457,7 +458,7 @@ class Store(Labels, Links, Moving, Upkeep):
 
 
 @functools.lru_cache(maxsize=16)
-def _opened(host: bool, *where: str | None) -> Store:
+def _opened(host: bool, *where: object) -> Store:
     del where  # only what the answer depends on: another environment or folder is another store
     return Store.from_settings(config.find(host=host))
 
@@ -474,7 +475,7 @@ def default_store() -> Store:
     if (chosen := _chosen()) is not None:
         return chosen
     host = _is_hosted()
-    return _opened(host, "" if host else os.getcwd(), *map(os.environ.get, _DECISIVE))
+    return _opened(host, "" if host else os.getcwd(), *_decisive())
 
 
 def _chosen() -> Store | None:

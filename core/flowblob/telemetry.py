@@ -36,9 +36,14 @@ def span(name: str, /, **attributes: Any) -> AbstractContextManager[Any]:
     return started
 
 
+def is_counting() -> bool:
+    """Say whether the application has set up counters."""
+    return "opentelemetry.metrics" in sys.modules
+
+
 def count(name: str, amount: float = 1, /, **attributes: Any) -> None:
     """Add to the counter `flowblob.<name>`: `cache.hits`, `cache.misses`, `cache.seconds_saved`."""
-    if "opentelemetry.metrics" in sys.modules:
+    if is_counting():
         told = {f"flowblob.{key}": value for key, value in attributes.items()}
         _counter(name).add(amount, told)
 

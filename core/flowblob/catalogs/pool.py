@@ -94,7 +94,8 @@ class Pool:
         _pools.add(self)
 
     def _reset(self) -> None:
-        self._gate = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._gate = threading.Condition(self._mutex)
         self._is_forking = False
         self._reading = 0
         self._readers: list[Reader] = []
@@ -103,7 +104,7 @@ class Pool:
 
     def take(self) -> Reader:
         """Return a connection to read with; the last one used, because its cache is warm."""
-        with self._gate:
+        with self._mutex:
             while self._is_forking:
                 self._gate.wait()
             self._reading += 1
@@ -117,7 +118,7 @@ class Pool:
 
     def give(self, connection: Reader, epoch: int) -> None:
         """Put a reader back, or close it if the pool was closed meanwhile."""
-        with self._gate:
+        with self._mutex:
             if self._is_forking or (epoch == self.epoch and not connection.is_passing):
                 self._readers.append(connection)  # who forks closes all of them
                 self._reading -= 1
