@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 1000
+_BATCH = 10_000
 #: Versions that are dropped in one transaction.
 _DROPS = 200
 #: A collection that would take more than this share of all payloads is more likely a mistake.

@@ -149,18 +149,20 @@ def _rm_made(
     *,
     yes: bool,
     dry_run: bool,
-    **which: str | None,
+    run: str | None,
+    flow: str | None,
 ) -> None:
     kept = pinned(store.cache)
-    made = store.made_by(**which)
+    made = store.made_by(run=run, flow=flow)
     going = [blob for blob in made if not blob.aliases and blob.id not in kept]
     if dry_run or not going:
         _tell_gone(session, going, "would delete")
     else:
         if not yes:
-            again = [f"--{name} {value}" for name, value in which.items() if value]
+            named = {"--run": run, "--flow": flow}
+            again = [f"{option} {value}" for option, value in named.items() if value]
             _confirm(ctx, session, "what was made there", going, again)
-        _tell_gone(session, store.delete(**which), "deleted")
+        _tell_gone(session, store.delete(run=run, flow=flow), "deleted")
     if session.is_human and len(made) > len(going):
         left = plural(len(made) - len(going), "version")
         session.say(session.style(f"{left} kept by an alias or a pinned cache entry", dim=True))

@@ -23,20 +23,17 @@ if TYPE_CHECKING:
     from flowblob.store import Store
 
 
-class _Share(click.ParamType):
-    """A share of everything: `10%` or `0.1`."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        text = str(value)
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = 0.0
-        if not 0 < share <= 1:
-            self.fail(f"{text!r} is no share: write 10% or 0.1", param, ctx)
-        return share
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read a share of everything: `10%` or `0.1`."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"{value!r} is no share: write 10% or 0.1", ctx, param)
+    return share
 
 
 @click.command(
@@ -51,7 +48,7 @@ class _Share(click.ParamType):
 @click.argument("refs", nargs=-1, metavar="[REF...]", shell_complete=complete_ref)
 @click.option("--level", type=click.Choice(LEVELS), default="presence", help="How closely to look.")
 @click.option("--full", is_flag=True, help="Read and hash every payload: --level content.")
-@click.option("--sample", type=_Share(), metavar="SHARE", help="Read and hash only so many.")
+@click.option("--sample", callback=_share, metavar="SHARE", help="Read and hash only so many.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N payloads.")
 @click.option("--resume", metavar="CURSOR", default="", help="Go on where another call ended.")
 @click.pass_context

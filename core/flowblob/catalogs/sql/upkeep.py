@@ -52,6 +52,8 @@ _CHUNK = 500
 
 _LISTED = f"SELECT '', {columns.PAYLOAD} FROM payload p"
 
+_LIST_CANDIDATES = f"{_LISTED} WHERE {_UNREFERENCED} ORDER BY p.seq LIMIT ?"
+
 #: Each statement lists what must not exist.
 _PROMISES = {
     "versions are not dense": """SELECT i.key, count(*), max(v.version), i.head FROM incarnation i
@@ -91,12 +93,13 @@ class Upkeep(SqlEngine):
 
     def condemned(self, *, grace: timedelta, limit: int, dry_run: bool = False) -> list[Payload]:
         boot, ticks, before = self._query_clocks(grace)
-        found = self._query(_CANDIDATES, (before, before, boot, ticks, limit))
+        candidates = (before, before, boot, ticks, limit)
         if dry_run:
-            listed = [self._query(f"{_LISTED} WHERE p.seq = ?", seq)[0] for seq in found]
-            return _payloads(self._query_condemned(limit) + listed)[:limit]
-        if found:
-            self._write(self._condemn, [seq for (seq,) in found], grace)
+            listed = self._query(_LIST_CANDIDATES, candidates)
+            return _payloads([*self._query_condemned(limit), *listed])[:limit]
+        found = [seq for (seq,) in self._query(_CANDIDATES, candidates)]
+        for chunk in _chunks(found):  # puts wait for one of them at most, not for all
+            self._write(self._condemn, chunk, grace)
         return _payloads(self._query_condemned(limit))
 
     def _query_clocks(self, grace: timedelta) -> tuple[str, int, int]:
@@ -108,7 +111,7 @@ class Upkeep(SqlEngine):
         )
 
     @repeatable
-    def _condemn(self, connection: Connection, found: list[int], grace: timedelta) -> None:
+    def _condemn(self, connection: Connection, found: Sequence[int], grace: timedelta) -> None:
         boot, ticks = self._ticks(connection)
         now = self._now(connection)
         before = now - grace // _MICROSECOND
@@ -118,7 +121,8 @@ class Upkeep(SqlEngine):
                 connection.execute(_RELINQUISH, (seq,))
 
     def forget(self, generation: str) -> None:
-        self._write(_forget, generation)
+        # A row that a power cut brings back is still condemned: the next collector forgets it.
+        self._write_relaxed(_forget, generation)
 
     def generations(self, *, after: str = "", limit: int = 10_000) -> list[Payload]:
         sql = f"{_LISTED} WHERE p.generation > ? ORDER BY p.generation LIMIT ?"
