@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024
 METADATA_BYTES = 1 << 20
+#: A tag's value as JSON in UTF-8: with its name, it fits an index of every engine.
+TAG_BYTES = 1024
+TAG_NAME_LENGTH = 255
 LATEST = "latest"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -141,6 +144,10 @@ def validate_tags(tags: Mapping[str, TagValue]) -> dict[str, TagValue]:
     for name, value in tags.items():
         if not isinstance(name, str) or not name or _has_surrogate(name) or "\x00" in name:
             raise InvalidInputError(f"Invalid tag name {name!r}", hint="A tag name is text")
+        if len(name) > TAG_NAME_LENGTH:
+            raise InvalidInputError(
+                f"Invalid tag name {name[:80]!r}…", hint=f"At most {TAG_NAME_LENGTH} characters"
+            )
         if type(value) not in (str, int, float, bool) or (
             isinstance(value, float) and not math.isfinite(value)
         ):
@@ -152,11 +159,22 @@ def validate_tags(tags: Mapping[str, TagValue]) -> dict[str, TagValue]:
             raise InvalidInputError(
                 f"Tag {name!r} is a number of more than 64 bits", hint="Give it as text"
             )
-        if isinstance(value, str) and _has_surrogate(value):
-            raise InvalidInputError(
-                f"Tag {name!r} holds a lone surrogate", hint="Give text that UTF-8 can carry"
-            )
+        if isinstance(value, str):
+            _check_tag_text(name, value)
     return dict(tags)
+
+
+def _check_tag_text(name: str, value: str) -> None:
+    if _has_surrogate(value):
+        raise InvalidInputError(
+            f"Tag {name!r} holds a lone surrogate", hint="Give text that UTF-8 can carry"
+        )
+    size = len(json.dumps(value, ensure_ascii=False).encode())
+    if size > TAG_BYTES:
+        raise InvalidInputError(
+            f"Tag {name!r} has {size:,} bytes, the limit is {TAG_BYTES:,}",
+            hint="Tags are for finding; use metadata for more",
+        )
 
 
 def validate_metadata(metadata: Mapping[str, Any], *, what: str = "metadata") -> str:

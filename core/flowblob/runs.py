@@ -26,6 +26,8 @@ from flowblob.model import Run
 
 logger = logging.getLogger(__name__)
 
+#: More than the longest name a host gives, and little enough for an index of every engine.
+_TEXT_LENGTH = 300
 _TEXTS = ("flow", "run_id", "task", "task_run_id", "url", "name")
 _current: ContextVar[Run | None] = ContextVar("flowblob_run", default=None)
 _ENVIRONMENT = "FLOWBLOB_RUN_"
@@ -114,24 +116,29 @@ def used(run: Run | None, user: Any) -> None:
 def recordable(run: Run | None) -> Run | None:
     """Return the run as the catalog can keep it; what it cannot is left out and logged.
 
-    A name with a lone surrogate, or a value that is no JSON, must never fail the write or the batch
-    of records that it would be linked to.
+    A name with a lone surrogate or NUL, one too long for an index, or a value that is no JSON must
+    never fail the write or the batch of records that it would be linked to.
     """
     if run is None or (not run.used and not run.generated and _is_plain(run)):
         return run
     kept: dict[str, Any] = {}
     with best_effort("Linking the current run"):
-        kept |= {name: _to_utf8(getattr(run, name)) for name in _TEXTS}
+        kept |= {name: _to_text(name, getattr(run, name)) for name in _TEXTS}
         kept |= {name: _json_only(name, getattr(run, name)) for name in ("used", "generated")}
     return replace(run, **kept) if "generated" in kept else None
 
 
 def _is_plain(run: Run) -> bool:
-    return all(type(text) is str and text.isascii() for text in (getattr(run, t) for t in _TEXTS))
+    texts = (getattr(run, name) for name in _TEXTS)
+    return all(
+        type(text) is str and text.isascii() and "\0" not in text and len(text) <= _TEXT_LENGTH
+        for text in texts
+    )
 
 
-def _to_utf8(text: Any) -> str:
-    return str(text).encode(errors="backslashreplace").decode()
+def _to_text(name: str, text: Any) -> str:
+    plain = str(text).replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    return plain if name == "url" else plain[:_TEXT_LENGTH]
 
 
 def _json_only(what: str, values: Mapping[str, Any]) -> dict[str, Any]:

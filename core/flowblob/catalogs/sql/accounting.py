@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.model import LookupStats
 
@@ -23,6 +24,9 @@ _COUNT = """INSERT INTO lookup (day, name, hits, misses, seconds, size) VALUES (
 _SIZE = """SELECT coalesce(sum(p.size), 0) FROM payload p WHERE p.seq IN (
     SELECT m.payload FROM version_payload m JOIN entry e ON e.version = m.version
     WHERE NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = m.version))"""
+
+
+_LOOKUP = "day, name, hits, misses, seconds, size"
 
 
 class Accounting(SqlEngine):
@@ -44,17 +48,17 @@ class Accounting(SqlEngine):
         return int(self._query(_SIZE)[0][0])
 
     def lookups(self, *, since: datetime | None = None, name: str = "") -> list[LookupStats]:
-        where, parameters = [], []
+        where: list[str] = []
+        parameters: list[object] = []
         if since is not None:
             where.append("day >= ?")
             parameters.append(since.date().isoformat())
         if name:
             where.append("name = ?")
-            parameters.append(name)
+            parameters.append(columns.comparable(name))
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        columns = "day, name, hits, misses, seconds, size"
         found = self._query(
-            f"SELECT {columns} FROM lookup{condition} ORDER BY day, name", parameters
+            f"SELECT {_LOOKUP} FROM lookup{condition} ORDER BY day, name", parameters
         )
         return [LookupStats(*row) for row in found]
 

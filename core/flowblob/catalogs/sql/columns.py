@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from flowblob.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Dialect
 
@@ -49,6 +51,17 @@ MAIN_PAYLOAD_JOINS = """LEFT JOIN version_payload m ON m.version = v.seq AND m.n
 
 ENTRY = """e.key, e.name, e.rev, e.created_at, e.updated_at, e.expires_at, e.cost, e.hits,
     e.last_hit_at, e.pinned, e.outputs, e.reads, e.metadata"""
+
+
+def comparable(value: object) -> object:
+    """Return a value to compare a column with; no column holds text with NUL.
+
+    Raises:
+        InvalidInputError: The value does, which not every engine would take.
+    """
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInputError(f"{value[:80]!r} holds NUL, so nothing can equal it")
+    return value
 
 
 def limited(sql: str, parameters: list[object], limit: int | None) -> str:

@@ -85,7 +85,9 @@ def _condition(name: str, value: Any, parameters: list[object]) -> str:
         value = _like(str(value))
     if name == "pinned":
         value = int(value)
-    parameters.append(rows.to_micros(value) if isinstance(value, datetime) else value)
+    parameters.append(
+        rows.to_micros(value) if isinstance(value, datetime) else columns.comparable(value)
+    )
     return _FILTERS[name]
 
 

@@ -163,7 +163,7 @@ def _match_runs(filters: Mapping[str, Any], parameters: list[object], *, name: s
             f"Unknown field of a run: {', '.join(sorted(unknown))}",
             hint=f"Use {', '.join(sorted(_RUN_FIELDS))}",
         )
-    parameters += filters.values()
+    parameters += map(columns.comparable, filters.values())
     where = " AND ".join(f"{name}.{field} = ?" for field in filters)
     return f" WHERE {where}" if where else ""
 

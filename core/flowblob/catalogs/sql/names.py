@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.reading import Reading
-from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
+from flowblob.errors import (
+    ConflictError,
+    NotFoundError,
+    VersionConflictError,
+)
 from flowblob.model import Blob, TagValue
 
 if TYPE_CHECKING:
@@ -161,6 +166,7 @@ class Names(Reading):
         self._write_relaxed(_set_value_digest, blob_id, value_digest)
 
     def bind(self, space: str, name: str, *, blob_id: str, record: bytes = b"") -> None:
+        columns.comparable(space + name)
         self._write(self._bind, space, name, blob_id, record)
 
     @repeatable
@@ -180,7 +186,7 @@ class Names(Reading):
         found = self._query(
             """SELECT v.id, b.record FROM bound b JOIN version v ON v.seq = b.version
             WHERE b.space = ? AND b.name = ?""",
-            (space, name),
+            (columns.comparable(space), columns.comparable(name)),
         )
         return (found[0][0], bytes(found[0][1])) if found else None
 

@@ -128,7 +128,7 @@ class Reading(SqlEngine):
         parameters: list[object] = []
         if prefix:
             where.append("i.key >= ? AND i.key < ?")
-            parameters += [prefix, prefix + "\U0010ffff"]
+            parameters += [columns.comparable(prefix), prefix + "\U0010ffff"]
         for name, value in (filters or {}).items():
             _restrict(name, value, where, parameters)
         sql = f"""SELECT {columns.blob_columns(self.dialect)}
@@ -181,7 +181,7 @@ def _restrict(name: str, value: Any, where: list[str], parameters: list[Any]) ->
             parameters += [partition, wanted]
     elif name in _FILTERS:
         where.append(_FILTERS[name])
-        parameters.append(value)
+        parameters.append(columns.comparable(value))
     else:
         raise InvalidInputError(
             f"Unknown filter {name!r}", hint=f"Use {', '.join([*_FILTERS, 'tags', 'partitions'])}"

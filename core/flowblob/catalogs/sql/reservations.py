@@ -33,8 +33,10 @@ class Reservations(Entries):
     def acquire(
         self, key: str, owner: str, *, ttl: timedelta, max_hold: timedelta, stale_rev: int = 0
     ) -> Acquired:
-        if not owner:
-            raise InvalidInputError("A reservation needs an owner")
+        if not owner or "\0" in owner:
+            raise InvalidInputError(
+                f"Invalid owner {owner!r} of a reservation", hint="Name who asks, without NUL"
+            )
         while True:
             taken = self._write_relaxed(
                 self._acquire, key, owner, ttl=ttl, max_hold=max_hold, stale_rev=stale_rev
