@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.annotating import Annotating, micros, moment, to_run
@@ -132,7 +131,7 @@ class Absorbing(Annotating, Committing, Deleting):
         self, records: Sequence[Portable], parts: Mapping[str, Part]
     ) -> list[Portable]:
         """Refuse all of them before the first one is taken in; return what can be taken."""
-        heads: dict[str, Any] = {}
+        heads: dict[str, int] = {}
         taken = []
         for record in records:
             standing = self._tables.steps.one({"id": record["id"]})
@@ -143,7 +142,7 @@ class Absorbing(Annotating, Committing, Deleting):
             life = self._life_of(record["incarnation"])
             if life is None:
                 continue
-            head = heads.get(record["incarnation"], life["head"])
+            head: int = heads.setdefault(record["incarnation"], life["head"])
             _check_next(life, head, record)
             heads[record["incarnation"]] = head + 1
             _parts_of(record, parts)
