@@ -23,9 +23,9 @@ from flowblob.errors import (
     PayloadMissingError,
     QuotaExceededError,
 )
-from flowblob.explaining import Explanation, Why, compare
+from flowblob.explaining import Explaining, Why
 from flowblob.lazy import Lazy
-from flowblob.model import CacheEntry, CacheKey, Ingredient, LookupStats, Read, Ref, maker
+from flowblob.model import CacheEntry, CacheKey, LookupStats, Read, Ref, maker
 from flowblob.objects import Objects, PutRequest
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def digest_of(key: CacheKey | str) -> str:
     return key if isinstance(key, str) else key.digest
 
 
-class Cache:
+class Cache(Explaining):
     """The entries of one store.
 
     Args:
@@ -464,53 +464,6 @@ class Cache:
         if not self._catalog.entries(filters={"blob_id": entry.blob.id}, limit=1):
             self._catalog.drop([entry.blob.id], by="cache eviction")
         return True
-
-    # ------------------------------------------------------------ explaining
-
-    def explain(self, key: CacheKey) -> Explanation:
-        """Say why a call with this key is a hit or a miss, ingredient by ingredient."""
-        found = self.lookup(key)
-        nearest = self.entry(key) if found.entry else self._nearest(key.name, key.ingredients)
-        return Explanation(
-            name=key.name,
-            key=key.digest,
-            why=found.why,
-            differences=compare(nearest.ingredients if nearest else (), key.ingredients),
-            entry=found.entry,
-            nearest=nearest,
-            read=found.read,
-        )
-
-    def explain_entry(self, entry: CacheEntry) -> Explanation:
-        """Say why a stored entry had to be computed: against the nearest earlier one."""
-        nearest = self._nearest(entry.name, entry.ingredients, before=entry)
-        return Explanation(
-            name=entry.name,
-            key=entry.key,
-            why="absent",
-            differences=compare(nearest.ingredients if nearest else (), entry.ingredients),
-            entry=entry,
-            nearest=nearest,
-        )
-
-    def _nearest(
-        self, name: str, ingredients: tuple[Ingredient, ...], before: CacheEntry | None = None
-    ) -> CacheEntry | None:
-        """Return the entry of this function that shares most ingredients, newest first."""
-        mine: Mapping[str, str] = {found.name: found.digest for found in ingredients}
-        candidates = [
-            found
-            for found in self._catalog.entries(filters={"name": name}, limit=200)
-            if before is None or (found.key != before.key and found.created_at <= before.created_at)
-        ]
-        return max(
-            candidates,
-            key=lambda entry: (
-                sum(mine.get(i.name) == i.digest for i in entry.ingredients),
-                entry.updated_at,
-            ),
-            default=None,
-        )
 
 
 def _checked(key: str) -> str:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
-from flowblob.model import CacheEntry, Ingredient, Read
+from flowblob.errors import NotFoundError
+from flowblob.model import CacheEntry, CacheKey, Ingredient, Read, Run
+
+if TYPE_CHECKING:
+    from flowblob.abc import Catalog
+    from flowblob.cache import Lookup
 
 Why = Literal["hit", "absent", "expired", "refresh", "read_changed", "gone"]
+Verdict = Literal["hit", "recomputed", "computed", "refreshed"]
 Change = Literal["same", "changed", "new", "gone"]
 
 
@@ -143,3 +151,177 @@ def compare(before: tuple[Ingredient, ...], now: tuple[Ingredient, ...]) -> tupl
         for gone in earlier.values()
     ]
     return tuple(told)
+
+
+# ------------------------------------------------------------------ what was
+
+
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """Why a call of the past was computed, or served.
+
+    Attributes:
+        verdict: `hit`, `recomputed` (something differs), `computed` (there was nothing to compare
+            with), or `refreshed` (the same key, computed again).
+        explanation: Its ingredients against those of the nearest earlier entry.
+        entry: The entry it made, or was served.
+        run: The run that made it; on a hit, the one that was served.
+        at: When, aware UTC.
+    """
+
+    verdict: Verdict
+    explanation: Explanation
+    entry: CacheEntry
+    run: Run | None
+    at: datetime
+
+    @property
+    def because(self) -> str:
+        """The reason in a few words."""
+        if self.verdict == "hit":
+            by = f" by {self.entry.run}" if self.entry.run else ""
+            return f"code and inputs equal those of the call{by}"
+        if self.verdict == "refreshed":
+            return "the same call was computed again: it expired, was refreshed, or a read changed"
+        if self.verdict == "computed":
+            return f"no earlier call of {self.entry.name} was stored"
+        found = [found for found in self.explanation.differences if found.change != "same"]
+        return ", ".join(map(_told, found)) or "nothing that is recorded differs"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able data."""
+        told = self.explanation.to_dict()
+        return {
+            "verdict": self.verdict,
+            "ref": self.entry.blob.ref,
+            "key": self.entry.key,
+            "name": self.entry.name,
+            "because": self.because,
+            "changed": told["changed"] if self.verdict == "recomputed" else [],
+            "ingredients": told["ingredients"],
+            "nearest": told["nearest"],
+            "run": str(self.run) if self.run else None,
+            "at": self.at.isoformat(),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.verdict} {self.entry.blob.ref}: {self.because}"
+
+
+def _told(found: Difference) -> str:
+    what = "the code" if found.kind == "code" else f"{found.kind} {found.name}"
+    return f"{what} {'is ' if found.change in ('new', 'gone') else ''}{found.change}"
+
+
+class Explaining:
+    """The answers of a cache to the question why."""
+
+    _catalog: Catalog
+    _flush: Callable[[], None]
+
+    def lookup(self, key: CacheKey | str) -> Lookup:
+        """Return the entry of a key if it may be served now."""
+        raise NotImplementedError
+
+    def entry(self, key: CacheKey | str) -> CacheEntry:
+        """Return an entry with its ingredients, servable or not."""
+        raise NotImplementedError
+
+    def entries(self, *, limit: int | None = None, **filters: Any) -> list[CacheEntry]:
+        """Return entries, last updated first."""
+        raise NotImplementedError
+
+    def explain(self, key: CacheKey) -> Explanation:
+        """Say why a call with this key is a hit or a miss, ingredient by ingredient."""
+        found = self.lookup(key)
+        nearest = self.entry(key) if found.entry else self._nearest(key.name, key.ingredients)
+        return Explanation(
+            name=key.name,
+            key=key.digest,
+            why=found.why,
+            differences=compare(nearest.ingredients if nearest else (), key.ingredients),
+            entry=found.entry,
+            nearest=nearest,
+            read=found.read,
+        )
+
+    def explain_entry(self, entry: CacheEntry) -> PastCall:
+        """Say why a stored entry had to be computed: against the nearest earlier one."""
+        nearest = self._nearest(entry.name, entry.ingredients, before=entry)
+        told = Explanation(
+            name=entry.name,
+            key=entry.key,
+            why="absent",
+            differences=compare(nearest.ingredients if nearest else (), entry.ingredients),
+            entry=entry,
+            nearest=nearest,
+        )
+        verdict: Verdict = "recomputed" if nearest else "computed"
+        if entry.updated_at > entry.created_at and entry.rev > 1:
+            verdict = "refreshed"
+        return PastCall(verdict, told, entry, entry.run, entry.updated_at)
+
+    def explain_run(self, run: Run | str | None = None, **filters: Any) -> list[PastCall]:
+        """Say why a task of the past was computed, or served from the cache.
+
+        Args:
+            run: The run, or a task-run id: that of Prefect, or Airflow's `ti.id`.
+            **filters: In its place, equality on the fields of runs: `system`, `flow` (the DAG),
+                `run_id`, `task`.
+
+        Returns:
+            What it computed under a cache key, then what it was served; empty for neither.
+
+        Raises:
+            NotFoundError: No run is known by this.
+
+        Example:
+            >>> import flowblob
+            >>> store = flowblob.Store("memory://")
+            >>> double = flowblob.cached(store=store, name="double")(lambda x: 2 * x)
+            >>> with flowblob.run("nightly") as run:
+            ...     _ = double(4), double(4)
+            >>> [call.verdict for call in store.cache.explain_run(run)]
+            ['computed', 'hit']
+        """
+        self._flush()
+        if isinstance(run, Run):
+            return self._explain(run)
+        wanted = filters | ({"task_run_id": run} if run else {})
+        found = self._catalog.runs(filters=wanted)
+        if not found:
+            asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
+            raise NotFoundError(f"No run with {asked}", hint="'flowblob runs' lists them")
+        return [call for each in found for call in self._explain(each)]
+
+    def _explain(self, run: Run) -> list[PastCall]:
+        made = self.entries(task_run_id=run.task_run_id)
+        calls = [self.explain_entry(entry) for entry in made]
+        system, task_run_id, attempt = run.identity
+        identity = {"system": system, "task_run_id": task_run_id, "attempt": attempt}
+        for use in self._catalog.uses(run=identity, role="cache_hit"):
+            if entries := self.entries(blob_id=use.blob.id):
+                # Several calls may share one result; the one served last before is meant.
+                entry = min(entries, key=lambda found: abs((found.last_hit_at or use.at) - use.at))
+                told = self.explain(CacheKey(entry.key, entry.name, entry.ingredients))
+                calls.append(PastCall("hit", told, entry, use.run, use.at))
+        return calls
+
+    def _nearest(
+        self, name: str, ingredients: tuple[Ingredient, ...], before: CacheEntry | None = None
+    ) -> CacheEntry | None:
+        """Return the entry of this function that shares most ingredients, newest first."""
+        mine: Mapping[str, str] = {found.name: found.digest for found in ingredients}
+        candidates = [
+            found
+            for found in self._catalog.entries(filters={"name": name}, limit=200)
+            if before is None or (found.key != before.key and found.created_at <= before.created_at)
+        ]
+        return max(
+            candidates,
+            key=lambda entry: (
+                sum(mine.get(i.name) == i.digest for i in entry.ingredients),
+                entry.updated_at,
+            ),
+            default=None,
+        )

@@ -165,6 +165,29 @@ def test_a_function_that_is_only_named_has_the_key_of_the_real_one(store: Store)
         store.cache.key("train", {"rows-x": 1}, version="7")
 
 
+def test_a_past_run_is_explained_by_what_it_computed_and_was_served(store: Store) -> None:
+    @cached(store=store, name="double", version="1")
+    def double(x: int) -> int:
+        return 2 * x
+
+    with run("first") as first:
+        double(4)
+    with run("second") as second:
+        double(4), double(5)
+    assert [call.verdict for call in store.cache.explain_run(first)] == ["computed"]
+    made, served = store.cache.explain_run(second.task_run_id)
+    assert (made.verdict, served.verdict) == ("recomputed", "hit")
+    assert made.because == "argument x changed"
+    assert made.to_dict()["changed"] == ["x"]
+    assert served.run is not None
+    assert served.run.run_id == second.run_id
+    assert served.entry.run is not None
+    assert served.entry.run.run_id == first.run_id
+    assert {call.verdict for call in store.cache.explain_run(flow="first")} == {"computed"}
+    with pytest.raises(NotFoundError, match="nobody"):
+        store.cache.explain_run("nobody")
+
+
 def test_the_quota_evicts_what_was_used_least_recently(tmp_path: Path) -> None:
     with Store(f"sqlite://{tmp_path}/store?cache_quota=2500") as store:
         store.cache.put("a", "a" * 1000)

@@ -32,7 +32,7 @@ COMMANDS = {
         "flowblob.cli.describe:lineage", "Show what made a version, and what used it.", _RUNS
     ),
     "why": Late("flowblob.cli.why:why", "Explain a cache hit or miss.", _RUNS),
-    "cache": Late("flowblob.cli.caching:cache", "List, expire, remove cache entries.", _RUNS),
+    "cache": Late("flowblob.cli.caching:cache", "List, pin, expire, remove cache entries.", _RUNS),
     "verify": Late("flowblob.cli.checking:verify", "Check that everything is there.", _STORE),
     "repair": Late("flowblob.cli.checking:repair", "Mend what is damaged; a dry run.", _STORE),
     "gc": Late("flowblob.cli.upkeep:gc", "Free what no version needs; a dry run.", _STORE),

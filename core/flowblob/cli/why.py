@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,38 +13,16 @@ from flowblob.cli.refs import complete_ref
 from flowblob.cli.session import Session, current_session
 from flowblob.cli.text import age, plural, stamp
 from flowblob.errors import NotFoundError
-from flowblob.model import CacheKey
 from flowblob.wording import duration
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from flowblob.explaining import Difference, Explanation
-    from flowblob.model import CacheEntry, Run
+    from flowblob.explaining import Difference, PastCall
+    from flowblob.model import Run
     from flowblob.store import Store
 
 _MARKS = {"same": "=", "changed": "~", "new": "+", "gone": "-"}
 _COLORS = {"same": None, "changed": "yellow", "new": "green", "gone": "red"}
 _MOST = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What is said about one call.
-
-    Attributes:
-        verdict: `hit`, `recomputed` (something differs), `computed` (nothing to compare with), or
-            `refreshed` (same key, computed again).
-        told: The ingredients.
-        run: The run that was served, on a hit.
-        at: When.
-    """
-
-    verdict: str
-    told: Explanation
-    entry: CacheEntry
-    run: Run | None
-    at: datetime
 
 
 @click.command(
@@ -79,7 +56,7 @@ def why(ctx: click.Context, /, what: str | None, **options: str | None) -> None:
     if what is not None:
         answers = _of_key(store, what) if what.startswith("fb1:") else _of_ref(store, what)
     else:
-        answers = [found for run in _runs(store, options) for found in _of_run(store, run)]
+        answers = [found for run in _runs(store, options) for found in store.cache.explain_run(run)]
         if not answers:
             raise NotFoundError(
                 "This run computed nothing under a cache key and was served nothing",
@@ -103,11 +80,11 @@ def _runs(store: Store, options: dict[str, str | None]) -> list[Run]:
     return found
 
 
-def _of_key(store: Store, key: str) -> list[_Answer]:
-    return [_made(store, store.cache.entry(key))]
+def _of_key(store: Store, key: str) -> list[PastCall]:
+    return [store.cache.explain_entry(store.cache.entry(key))]
 
 
-def _of_ref(store: Store, ref: str) -> list[_Answer]:
+def _of_ref(store: Store, ref: str) -> list[PastCall]:
     blob = store.resolve(ref)
     entries = store.cache.entries(blob_id=blob.id)
     if not entries:
@@ -116,34 +93,10 @@ def _of_ref(store: Store, ref: str) -> list[_Answer]:
             f"{blob.ref} was put{by}, not computed under a cache key",
             hint=f"flowblob show {blob.ref}",
         )
-    return [_made(store, entry) for entry in entries]
+    return [store.cache.explain_entry(entry) for entry in entries]
 
 
-def _of_run(store: Store, run: Run) -> list[_Answer]:
-    """Explain what a run computed and what it was served."""
-    made = store.cache.entries(task_run_id=run.task_run_id)
-    answers = [_made(store, entry) for entry in made]
-    system, task_run_id, attempt = run.identity
-    identity = {"system": system, "task_run_id": task_run_id, "attempt": attempt}
-    for use in store.catalog.uses(run=identity, role="cache_hit"):
-        entries = store.cache.entries(blob_id=use.blob.id)
-        if entries:
-            # Several calls may share one result; the one that was served last before is meant.
-            entry = min(entries, key=lambda found: abs((found.last_hit_at or use.at) - use.at))
-            told = store.cache.explain(CacheKey(entry.key, entry.name, entry.ingredients))
-            answers.append(_Answer("hit", told, entry, use.run, use.at))
-    return answers
-
-
-def _made(store: Store, entry: CacheEntry) -> _Answer:
-    told = store.cache.explain_entry(entry)
-    verdict = "recomputed" if told.nearest else "computed"
-    if entry.updated_at > entry.created_at and entry.rev > 1:
-        verdict = "refreshed"
-    return _Answer(verdict, told, entry, entry.run, entry.updated_at)
-
-
-def _tell(session: Session, answers: list[_Answer]) -> None:
+def _tell(session: Session, answers: list[PastCall]) -> None:
     if session.json:
         session.document(answers=[_record(answer) for answer in answers])
     elif session.quiet:
@@ -155,28 +108,20 @@ def _tell(session: Session, answers: list[_Answer]) -> None:
             _show(session, answer)
     else:
         for answer in answers:
-            for found in answer.told.differences:
+            for found in answer.explanation.differences:
                 session.say("\t".join(_row(session, answer, found)))
 
 
-def _record(answer: _Answer) -> dict[str, Any]:
-    told = answer.told.to_dict()
-    return {
-        "verdict": answer.verdict,
-        "ref": answer.entry.blob.ref,
-        "key": answer.entry.key,
-        "name": answer.entry.name,
-        "because": _because(answer),
-        "changed": told["changed"] if answer.verdict == "recomputed" else [],
-        "ingredients": told["ingredients"],
-        "nearest": told["nearest"],
+def _record(answer: PastCall) -> dict[str, Any]:
+    is_hit = answer.run is not None and answer.verdict == "hit"
+    return answer.to_dict() | {
         "entry": entry_record(answer.entry),
-        "served": run_record(answer.run) if answer.run and answer.verdict == "hit" else None,
+        "served": run_record(answer.run) if answer.run and is_hit else None,
         "at": stamp(answer.at),
     }
 
 
-def _row(session: Session, answer: _Answer, found: Difference) -> list[str]:
+def _row(session: Session, answer: PastCall, found: Difference) -> list[str]:
     before, now = _values(found)
     cells = (
         answer.verdict,
@@ -190,31 +135,12 @@ def _row(session: Session, answer: _Answer, found: Difference) -> list[str]:
     return [session.style(cell) for cell in cells]
 
 
-def _because(answer: _Answer) -> str:
-    name = answer.entry.name
-    if answer.verdict == "hit":
-        by = f" by {answer.entry.run}" if answer.entry.run else ""
-        return f"code and inputs equal those of the call{by}"
-    if answer.verdict == "refreshed":
-        return "the same call was computed again: it had expired, was refreshed, or a read changed"
-    if answer.verdict == "computed":
-        return f"no earlier call of {name} was stored"
-    return ", ".join(_change(found) for found in answer.told.differences if found.change != "same")
-
-
-def _change(found: Difference) -> str:
-    what = "the code" if found.kind == "code" else f"{found.kind} {found.name}"
-    return f"{what} {'is ' if found.change in ('new', 'gone') else ''}{found.change}"
-
-
-def _show(session: Session, answer: _Answer) -> None:
+def _show(session: Session, answer: PastCall) -> None:
     entry, is_hit = answer.entry, answer.verdict == "hit"
     verdict = session.style(answer.verdict, fg="green" if is_hit else "yellow", bold=True)
-    because = _because(answer) or "nothing that is recorded differs"
-    session.say(
-        f"{verdict} {session.style(entry.blob.ref, bold=True)} because {session.style(because)}"
-    )
-    for found in answer.told.differences:
+    ref, because = session.style(entry.blob.ref, bold=True), session.style(answer.because)
+    session.say(f"{verdict} {ref} because {because}")
+    for found in answer.explanation.differences:
         session.say(_ingredient_line(session, found))
     who = f"{answer.run}, " if answer.run else ""
     if is_hit:
@@ -222,7 +148,7 @@ def _show(session: Session, answer: _Answer) -> None:
         _dim(session, f"served to {who}{age(answer.at)}{made}")
     else:
         _dim(session, f"computed by {who}{age(answer.at)}, took {duration(entry.cost)}")
-        if nearest := answer.told.nearest:
+        if nearest := answer.explanation.nearest:
             _dim(session, f"compared with {nearest.blob.ref}, {age(nearest.updated_at)}")
     if entry.hits:
         saved = f"{duration(entry.saved)} of computing saved"
