@@ -96,3 +96,19 @@ def test_a_copy_that_is_not_healthy_takes_no_place(catalog, make, copies, state)
     with pytest.raises(ConflictError):
         catalog.repoint(bad, good)
     assert {p.generation: p.state for p in catalog.generations()}[bad] == "ok"
+
+
+def test_what_an_unchanged_version_leaves_behind_is_kept_for_the_grace(
+    catalog, make, copies, clock
+):
+    _, (first, second) = copies
+    clock.move(days=30)
+    op = new_id()
+    [(placed, _)] = catalog.place(op, [make.spooled(b"bytes")], ttl=timedelta(minutes=1))
+    assert placed.generation == first
+    part = make.part(b"bytes", generation=first)
+    assert not catalog.commit(make.draft("b", op=op, parts=(part,))).is_new
+    assert catalog.users(second) == []
+    assert catalog.condemned(grace=timedelta(days=1), limit=9) == []
+    clock.move(days=2)
+    assert [p.generation for p in catalog.condemned(grace=timedelta(days=1), limit=9)] == [second]

@@ -53,8 +53,11 @@ _BAD = """SELECT 1 FROM payload WHERE digest = ? AND state IN ('suspect', 'damag
 _HEAL = """UPDATE version_payload SET payload = ? WHERE payload IN (SELECT seq FROM payload
     WHERE digest = ? AND state IN ('suspect', 'damaged'))"""
 
-_MOVE_TO = """UPDATE version_payload SET payload = ?
-    WHERE version = ? AND name = ? AND payload <> ?"""
+_OTHER = "SELECT payload FROM version_payload WHERE version = ? AND name = ? AND payload <> ?"
+
+_MOVE_TO = "UPDATE version_payload SET payload = ? WHERE version = ? AND name = ?"
+
+_LEAVE = "UPDATE payload SET changed_at = ? WHERE seq = ?"
 
 _NO_PART = Part("", "", 0, "")
 
@@ -92,7 +95,7 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         else:
             seq = head[2]
             connection.execute("INSERT INTO outcome VALUES (?, ?, ?)", (draft.op, seq, now))
-            _renew(connection, seq, draft.parts, payloads)
+            _renew(connection, seq, draft.parts, payloads, now)
         heal(connection, draft.parts, payloads)
         self._link(connection, draft, seq, run, now)
         if draft.entry is not None:
@@ -230,12 +233,21 @@ def attach(
 
 
 def _renew(
-    connection: Connection, version: int, parts: Sequence[Part], payloads: Sequence[int | None]
+    connection: Connection,
+    version: int,
+    parts: Sequence[Part],
+    payloads: Sequence[int | None],
+    now: int,
 ) -> None:
     """Have an unchanged version use the bytes that this put wrote or has just verified."""
     for part, payload in zip(parts, payloads, strict=True):
-        if payload is not None:
-            connection.execute(_MOVE_TO, (payload, version, part.name, payload))
+        if payload is None:
+            continue
+        other = connection.execute(_OTHER, (version, part.name, payload)).fetchone()
+        if other is not None:
+            connection.execute(_MOVE_TO, (payload, version, part.name))
+            # A reader may just have found what is left behind: its grace begins now.
+            connection.execute(_LEAVE, (now, other[0]))
 
 
 def heal(connection: Connection, parts: Sequence[Part], payloads: Sequence[int | None]) -> None:
