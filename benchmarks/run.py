@@ -10,7 +10,17 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("hit", "dogpile", "hashing", "payloads", "postgres", "imports", "prefect_hit", "writers")
+NAMES = (
+    "hit",
+    "dogpile",
+    "hashing",
+    "payloads",
+    "postgres",
+    "s3",
+    "imports",
+    "prefect_hit",
+    "writers",
+)
 
 
 def main(names: list[str]) -> int:

@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from flowblob.errors import PayloadMissingError, StorageUnavailableError
 from flowblob.storages.s3 import replies
-from flowblob.storages.s3.replies import Response
+from flowblob.storages.s3.replies import Response, Trouble
 from flowblob.storages.s3.transport import Patience, Transport
 
 #: What one request fetches of a large payload.
@@ -61,12 +61,12 @@ class Download:
         while done < wanted:
             response = self._ask(offset + done, offset + wanted, patience)
             wanted = min(wanted, _total(response) - offset)
-            got, failure = self._take(response, view[done:wanted], patience)
+            got, trouble = self._take(response, view[done:wanted], patience)
             done += got
             if got:
                 patience = Patience()  # whoever gives bytes may go on
             if done < wanted:
-                patience.wait(replies.unreachable(failure, self.transport.where))
+                patience.wait(trouble)
         return max(done, 0)
 
     def _ask(self, start: int, end: int, patience: Patience) -> Response:
@@ -89,10 +89,10 @@ class Download:
 
     def _take(
         self, response: Response, view: memoryview, patience: Patience
-    ) -> tuple[int, Exception]:
+    ) -> tuple[int, Trouble]:
         """Read an answer into a view; returns how much came, and why no more did."""
         done = 0
-        failure: Exception = EOFError("the answer ended early")
+        trouble = replies.unreachable(EOFError("the answer ended early"), self.transport.where)
         try:
             while done < len(view) and not self._stopped.is_set():
                 began = time.monotonic()
@@ -103,10 +103,11 @@ class Download:
                 view[done : done + len(block)] = block
                 done += len(block)
         except (HTTPError, OSError) as error:
-            failure = error
+            # Not the error itself: its traceback would keep the view, and the buffer locked.
+            trouble = replies.unreachable(error, self.transport.where)
         if done < len(view) or response.status == 200:
             response.close()  # what is left of it must not stand before the next answer
-        return done, failure
+        return done, trouble
 
 
 def _total(response: Response) -> int:
