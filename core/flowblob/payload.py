@@ -324,7 +324,7 @@ def corrupt(what: str) -> PayloadCorruptError:
     """Return the error for bytes that are not those that were written."""
     return PayloadCorruptError(
         f"The payload of {what} is damaged: its checksum does not match",
-        hint="Store the value again to heal it, or run 'flowblob doctor'",
+        hint="Store the value again to heal it; 'flowblob repair' looks for another copy",
     )
 
 

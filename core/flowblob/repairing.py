@@ -109,7 +109,7 @@ def _mend(
     if isinstance(error, PayloadCorruptError) and not payload.is_inline:
         with contextlib.suppress(UnavailableError):  # where they are they do no harm either
             aside = checker.storage.set_aside(payload.name)
-    logger.warning("%s: %s; %s %s", ref, problem, cure, aside)
+    logger.info("%s: %s; %s %s", ref, problem, cure, aside)
     return Repair(ref, problem, cure, payload.generation, aside)
 
 

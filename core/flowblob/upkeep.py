@@ -170,7 +170,11 @@ class Upkeep:
         """
         self.flush()
         found = [
-            {use.blob.id: use.blob for use in uses if use.run == use.blob.run}
+            {
+                use.blob.id: use.blob
+                for use in uses
+                if use.blob.run is not None and use.blob.run.identity == use.run.identity
+            }
             for uses in (
                 self.catalog.uses(run=which, role="output") for which in _filters(run, flow)
             )

@@ -71,7 +71,8 @@ def _tell_rule(session: Session, rule: Expired, grace: str, *, is_dry_run: bool)
     word = session.style("would drop" if is_dry_run else "dropped", bold=True)
     session.say(f"{word} {', '.join(what)}: {session.style(rule.rule)}")
     freed = f"{plural(rule.payloads, 'payload')}, {size(rule.size)}"
-    session.say(session.style(f"  frees {freed}, after a grace of {grace}", dim=True))
+    later = "" if grace == "0" else f", after a grace of {grace}"
+    session.say(session.style(f"  frees {freed}{later}", dim=True))
 
 
 @click.command(
