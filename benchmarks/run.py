@@ -20,6 +20,7 @@ NAMES = (
     "imports",
     "prefect_hit",
     "writers",
+    "scale",
 )
 
 

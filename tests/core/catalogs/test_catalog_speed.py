@@ -144,3 +144,19 @@ def test_a_catalog_that_nobody_can_lock_is_left_behind_without_a_word(path, monk
     assert not catalog._pool._all
     for connection in connections:
         connection.close()
+
+
+@pytest.mark.parametrize("name", ["tags", "alias", "flow", "run_id"])
+def test_a_listing_begins_at_what_few_versions_have(open_catalog, monkeypatch, name):
+    catalog = open_catalog()
+    assert catalog.store_id
+    plans, query = [], catalog._query
+
+    def explain(sql, parameters=()):
+        plans.append([row[3] for row in query(f"EXPLAIN QUERY PLAN {sql}", parameters)])
+        return query(sql, parameters)
+
+    monkeypatch.setattr(catalog, "_query", explain)
+    catalog.blobs(filters={name: {"team": "growth"} if name == "tags" else "x"}, limit=20)
+    [plan] = plans
+    assert not [step for step in plan if step.startswith("SCAN")]

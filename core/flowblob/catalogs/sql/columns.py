@@ -35,8 +35,9 @@ RUN_JOIN = "LEFT JOIN run r ON r.seq = v.run"
 
 BLOB_JOINS = f"JOIN incarnation i ON i.seq = v.incarnation {RUN_JOIN}"
 
-#: From a key to its newest version, without looking at the others.
-NEWEST = "incarnation i JOIN version v ON v.seq = i.newest"
+#: From a key to its newest version, without looking at the others; and from a version to its key,
+#: since what few versions have (a tag, a run) is found without walking all keys.
+NEWEST = "incarnation i JOIN version v ON v.seq = i.newest AND i.seq = v.incarnation"
 
 LIVE = "NOT EXISTS (SELECT 1 FROM tombstone x WHERE x.version = v.seq)"
 
