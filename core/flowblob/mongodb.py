@@ -11,8 +11,9 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,7 @@ try:
     import bson.errors
     import pymongo
     import pymongo.errors
+    import pymongo.uri_parser
 except ImportError as error:
     raise MissingDependencyError(
         f"A store on MongoDB needs pymongo: {error}", hint="pip install 'flowblob[mongo]'"
@@ -44,6 +46,8 @@ Filter = Mapping[str, Any]
 WAIT = timedelta(seconds=20)
 
 _PAUSE = 0.05
+#: Changes in one command, which must end in its time with inline payloads as well.
+_BATCH = 200
 #: Unauthorized, AuthenticationFailed, and what Atlas answers in their place.
 _DENIED = frozenset({13, 18, 8000})
 #: BSONObjectTooLarge, and an update that would make it so.
@@ -72,7 +76,7 @@ class Database:
         self._clients: dict[int, Any] = {}
         # Not a method of this object, or it would never be collected.
         weakref.finalize(self, _close, self._clients)
-        self._make()  # which connects to nothing yet: it reads the options
+        self._check()
 
     @property
     def masked(self) -> str:
@@ -120,6 +124,15 @@ class Database:
             if client is not made:
                 made.close()
         return client[self.name]
+
+    def _check(self) -> None:
+        """Refuse options that the driver would only warn of."""
+        try:
+            if options := urlsplit(self.url).query:
+                pymongo.uri_parser.split_options(options, warn=False)
+        except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
+            raise InvalidInputError(f"{self.masked!r} is no URL of MongoDB: {error}") from error
+        self._make().close()  # which has connected to nothing: it reads the rest
 
     def _make(self) -> Any:
         options: dict[str, Any] = {}
@@ -234,6 +247,20 @@ class Table:
             is_repeatable=is_repeatable,
         )
 
+    def put_all(self, changes: Sequence[tuple[Filter, Filter]]) -> None:
+        """As `put`, for many documents in a few commands."""
+        for batch in _batches(changes):
+            operations = [pymongo.UpdateOne(w, c, upsert=True) for w, c in batch]
+            self.run(partial(_bulk_write, operations))
+
+    def update_each(self, changes: Sequence[tuple[Filter, Filter]]) -> bool:
+        """As `update`, for many documents in a few commands; says whether all filters matched."""
+        matched = 0
+        for batch in _batches(changes):
+            operations = [pymongo.UpdateOne(w, c) for w, c in batch]
+            matched += self.run(partial(_bulk_write, operations))
+        return matched == len(changes)
+
     def update_all(self, where: Filter, change: Filter) -> int:
         """Change every document that matches, each by itself; returns how many changed."""
         return self.run(lambda found: int(found.update_many(where, change).modified_count))
@@ -262,6 +289,14 @@ class Table:
     def aggregate(self, pipeline: Sequence[Filter]) -> list[Document]:
         """Return the results of an aggregation."""
         return self.run(lambda found: list(found.aggregate(pipeline)))
+
+
+def _batches(changes: Sequence[tuple[Filter, Filter]]) -> Iterator[Sequence[Any]]:
+    return (changes[start : start + _BATCH] for start in range(0, len(changes), _BATCH))
+
+
+def _bulk_write(operations: list[Any], found: Any) -> int:
+    return int(found.bulk_write(operations, ordered=False).matched_count)
 
 
 def _document(found: Any) -> Document | None:

@@ -179,13 +179,20 @@ class Committing(Names, Lineage, Fences, Placing):
     def _settle(self, given: Sequence[Part], supply: _Supply) -> None:
         """Make the payloads `ok`, now that a collector sees who refers to them."""
         parts = {part.name: part for part in given}
-        for reference in supply.references:
-            generation = reference["gen"]
-            if generation in supply.fresh:
-                self._insert_payload(supply.fresh[generation])
-            elif not self._hold_ok(generation, digest=parts[reference["name"]].digest):
-                self._refuse(generation, parts[reference["name"]])
-            self._heal(generation, supply.bad[generation])
+        self._insert_payloads(list(supply.fresh.values()))
+        standing = {
+            reference["gen"]: parts[reference["name"]]
+            for reference in supply.references
+            if reference["gen"] not in supply.fresh
+        }
+        if not self._tables.payloads.update_each(
+            [self._held(generation, part.digest) for generation, part in standing.items()]
+        ):
+            for generation, part in standing.items():
+                if not self._tables.payloads.update(*self._held(generation, part.digest)):
+                    self._refuse(generation, part)
+        for generation, bad in supply.bad.items():
+            self._heal(generation, bad)
 
     def _refuse(self, generation: str, part: Part) -> None:
         """Say why a payload cannot be used."""
@@ -198,10 +205,16 @@ class Committing(Names, Lineage, Fences, Placing):
             raise PlacementLost(generation)
         raise Cancelled  # an inline copy that stood a moment ago: choose again
 
-    def _hold_ok(self, generation: str, **where: Any) -> bool:
-        return self._tables.payloads.update(
-            {"_id": generation, "state": {"$in": ["uploading", "ok"]}, **where},
+    def _held(self, generation: str, digest: str) -> tuple[Document, Document]:
+        """Return filter and change by which a payload is `ok`, and newly referred to."""
+        return (
+            {"_id": generation, "digest": digest, "state": {"$in": ["uploading", "ok"]}},
             {"$set": {"state": "ok", "rev": self._stamp()}, "$currentDate": {"changed_at": True}},
+        )
+
+    def _hold_ok(self, generation: str) -> bool:
+        return self._tables.payloads.update(
+            {"_id": generation, "state": "ok"}, {"$set": {"rev": self._stamp()}}
         )
 
     def _heal(self, generation: str, bad: Sequence[str]) -> None:

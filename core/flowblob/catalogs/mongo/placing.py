@@ -36,7 +36,7 @@ class Placing(MongoEngine):
                 digest: standing.get(digest) or _fresh(part) for digest, part in chosen.items()
             }
             self._pin(op, [found["_id"] for found in placed.values()], ttl)
-            if all([self._hold(found) for found in placed.values()]):
+            if self._hold_all_placed(list(placed.values())):
                 break  # else a collector was quicker, and its choice is not ours any more
         answers = []
         seen: set[str] = set()
@@ -74,23 +74,32 @@ class Placing(MongoEngine):
             },
         )
 
-    def _hold(self, payload: Document) -> bool:
-        """Make a pinned payload safe from a collector that has looked already."""
-        if "created_at" not in payload:
-            self._insert_payload(payload)
-            return True
-        return self._tables.payloads.update(
-            {"_id": payload["_id"], "state": payload["state"]}, {"$set": {"rev": self._stamp()}}
+    def _hold_all_placed(self, payloads: Sequence[Document]) -> bool:
+        """Make pinned payloads safe from a collector that has looked already."""
+        self._insert_payloads([p for p in payloads if "created_at" not in p])
+        return self._tables.payloads.update_each(
+            [
+                ({"_id": p["_id"], "state": p["state"]}, {"$set": {"rev": self._stamp()}})
+                for p in payloads
+                if "created_at" in p
+            ]
         )
 
-    def _insert_payload(self, payload: Document) -> None:
-        fields = {name: value for name, value in payload.items() if name != "_id"}
-        self._tables.payloads.put(
-            {"_id": payload["_id"]},
-            {
-                "$setOnInsert": fields | {"rev": self._stamp()},
-                "$currentDate": {"created_at": True, "changed_at": True},
-            },
+    def _insert_payloads(self, payloads: Sequence[Document]) -> None:
+        self._tables.payloads.put_all(
+            [
+                (
+                    {"_id": payload["_id"]},
+                    {
+                        "$setOnInsert": {
+                            **{name: value for name, value in payload.items() if name != "_id"},
+                            "rev": self._stamp(),
+                        },
+                        "$currentDate": {"created_at": True, "changed_at": True},
+                    },
+                )
+                for payload in payloads
+            ]
         )
 
     def _move(self, old: str, new: str) -> int:
