@@ -34,18 +34,18 @@ def tool(env: str, name: str) -> str:
     return str(VENVS / env / "bin" / name)
 
 
-def pytest(session: nox.Session, env: str, *arguments: str, parallel: bool = False) -> None:
+def pytest(session: nox.Session, env: str, *arguments: str, workers: int = 1) -> None:
     """Run pytest in an environment, with a report that tools/check.py adds up."""
     REPORTS.mkdir(exist_ok=True)
     wanted = [argument for argument in arguments if argument.startswith("-") or _holds(argument)]
     if not any(not argument.startswith("-") for argument in wanted):
         session.skip(f"no tests in {' '.join(arguments)}")
-    workers = ["-n", "2", "--dist", "loadgroup"] if parallel else []
+    parallel = ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 else []
     found = {} if session.name in ALONE else services(session)
     required = ["--require-services"] if found else []
     session.run(
         tool(env, "python"), "-m", "pytest", f"--junit-xml={REPORTS / session.name}.xml",
-        *workers, *required, *wanted, *session.posargs,
+        *parallel, *required, *wanted, *session.posargs,
         env={
             **found,
             "FLOWBLOB_DEMO_PREFECT_PYTHON": tool("prefect", "python"),
@@ -110,13 +110,14 @@ def types(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Units, the server and the doctests."""
     folders = ["tests/core", "tests/server"]
-    pytest(session, "core", "--doctest-modules", "core/flowblob", *folders, parallel=True)
+    pytest(session, "core", "--doctest-modules", "core/flowblob", *folders, workers=2)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Every storage, catalog and pair of them against the shipped suite, on real servers."""
-    pytest(session, "core", "tests/conformance", parallel=True)
+    # More than the cores of a small machine: most of the time is spent waiting for a server.
+    pytest(session, "core", "tests/conformance", workers=4)
 
 
 @nox.session
@@ -161,7 +162,7 @@ def coverage(session: nox.Session) -> None:
         "--cov-report=term",
         "tests/core",
         "tests/conformance",
-        parallel=True,
+        workers=2,
     )
 
 

@@ -40,6 +40,7 @@ def noticed_by(fault: Fault) -> str:
 def _first_failure(folder: Path, files: list[str]) -> str:
     tests = [str(SUITE / name) if name.startswith("test_") else name for name in files]
     options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header"]
+    options += ["--basetemp", str(folder / "temp")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=ROOT,

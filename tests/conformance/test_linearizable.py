@@ -19,7 +19,7 @@ from flowblob import Store
 
 OPERATIONS = 10_000
 #: An engine whose writers try again instead of queueing takes long on so few keys.
-FEWER = {"mongo": 1500}
+FEWER = {"mongo": 800}
 PROCESSES = 8
 Pair = tuple[Engine, Engine]
 CONTENDER = Path(__file__).with_name("contender.py")
