@@ -162,8 +162,12 @@ def test_an_error_under_a_success_is_an_error(line: Line, make: Make, large: byt
     assert len(proxy.statuses("POST", "uploadId")) == 2
 
 
-def test_parts_that_a_collector_took_fail_the_put(line: Line, make: Make, large: bytes) -> None:
+@pytest.mark.parametrize("extras", [True, False])
+def test_parts_that_a_collector_took_fail_the_put(
+    line: Line, make: Make, large: bytes, extras: bool
+) -> None:
     bucket, proxy, shaky = line
+    shaky._transport.takes_extras = extras
     name, spooled = make(large, file=True)
 
     def collected(request: Any, forward: Any) -> Reply:

@@ -189,6 +189,15 @@ def test_an_answer_that_is_no_xml_is_still_told(
         storage.read(NAME, 0, 1)
 
 
+def test_a_listing_that_is_no_xml_is_told(server: Proxy, storage: S3Storage) -> None:
+    def page(request: Request, forward: Any) -> Reply:
+        return Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 15", b"<html>Welcome! ")
+
+    server.plan(page, times=9)
+    with pytest.raises(StorageUnavailableError, match="is that an S3 server"):
+        list(storage.names())
+
+
 def test_a_server_that_ignores_ranges_is_not_misread(server: Proxy, storage: S3Storage) -> None:
     def everything(request: Request, forward: Any) -> Reply:
         return Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10", b"0123456789")

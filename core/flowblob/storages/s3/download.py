@@ -59,6 +59,8 @@ class Download:
         done, wanted = 0, len(view)
         patience = Patience()
         while done < wanted:
+            if self._stopped.is_set():
+                raise StorageUnavailableError("Another range of the payload could not be read")
             response = self._ask(offset + done, offset + wanted, patience)
             wanted = min(wanted, _total(response) - offset)
             got, trouble = self._take(response, view[done:wanted], patience)

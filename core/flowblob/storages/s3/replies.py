@@ -113,7 +113,7 @@ def problem(response: Response) -> tuple[str, str]:
     """Return code and message of an error in XML; empty for an answer without."""
     try:
         found = parse(response.data)
-    except ElementTree.ParseError:
+    except StorageUnavailableError:
         return "", ""
     if _local(found) != "Error":
         return "", ""
@@ -124,10 +124,17 @@ def parse(data: bytes) -> ElementTree.Element:
     """Return the root of an XML answer.
 
     Raises:
-        ElementTree.ParseError: It is none.
+        StorageUnavailableError: It is none.
     """
-    # The user's own server, not any document: and expat bounds what entities expand to.
-    return ElementTree.fromstring(data)  # noqa: S314
+    try:
+        # The user's own server, not any document: and expat bounds what entities expand to.
+        return ElementTree.fromstring(data)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise StorageUnavailableError(
+            "The S3 server answered something else than XML",
+            hint="Check the endpoint: is that an S3 server?",
+            retryable=False,
+        ) from error
 
 
 def text_of(element: ElementTree.Element, name: str) -> str:

@@ -33,6 +33,8 @@ PATIENCE = 60.0
 _CONNECT, _ANSWER = 10.0, 30.0
 _MOST_ATTEMPTS = 40
 _CONNECTIONS = 16
+#: Bodies of this size show how fast a connection is: smaller ones vanish in its buffers.
+_TELLING = 8 << 20
 
 _FAILURES = (HTTPError, OSError)
 
@@ -128,6 +130,8 @@ class Transport:
         #: Whether the server takes conditions and checksums beyond the signature; learnt when it
         #: refuses them, and nothing rests on it.
         self.takes_extras = True
+        #: Bytes per second of the last large body, on its one connection; 0 before there was one.
+        self.pace = 0.0
 
     @property
     def address(self) -> Address:
@@ -225,7 +229,7 @@ class Transport:
         return self._open()(
             request.method,
             f"{path}?{query_text(request.query)}" if request.query else path,
-            body=_timed(body, patience) if body else None,
+            body=self._timed(body, patience) if body else None,
             headers=signed,
             timeout=urllib3.Timeout(connect=min(_CONNECT, left), read=min(_ANSWER, left)),
             retries=False,
@@ -233,6 +237,18 @@ class Transport:
             preload_content=not request.stream,
             decode_content=False,
         )
+
+    def _timed(self, body: Body, patience: Patience) -> Iterable[Any]:
+        """Yield the blocks, and take the time that sending them takes out of the account."""
+        moving = 0.0
+        for block in body.blocks():
+            began = time.monotonic()
+            yield block
+            taken = time.monotonic() - began
+            moving += taken
+            patience.moved(taken)
+        if body.size >= _TELLING:
+            self.pace = body.size / max(moving, 1e-6)
 
     def link(self, method: str, key: str, seconds: int) -> str:
         """Return a URL that anybody may use for a while."""
@@ -283,14 +299,6 @@ class Transport:
             if self._pool is not None and self._pool[0] == os.getpid():
                 self._pool[2].clear()
             self._pool = None
-
-
-def _timed(body: Body, patience: Patience) -> Iterable[Any]:
-    """Yield the blocks, and take the time that sending them takes out of the account."""
-    for block in body.blocks():
-        began = time.monotonic()
-        yield block
-        patience.moved(time.monotonic() - began)
 
 
 def _read_rest(response: Response) -> None:
