@@ -26,11 +26,13 @@ _VARIABLES = (
     "FLOWBLOB_CACHE",
     "FLOWBLOB_INLINE_LIMIT",
     "FLOWBLOB_NOTE_INTERVAL",
-    "FLOWBLOB_SIGNING_KEY",
+    "FLOWBLOB_ALLOW_PICKLE",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "HOME",
 )
+#: What a store reads beside its settings when it is opened.
+_KEYS = ("FLOWBLOB_SIGNING_KEY", "FLOWBLOB_SIGNING_KEY_FILE")
 
 
 class _Pool:
@@ -57,7 +59,8 @@ def store_for(url: str = "") -> Store:
     Raises:
         InvalidInputError: The URL is a relative path, which means another folder on every worker.
     """
-    key = (url, *map(os.environ.get, _VARIABLES))
+    keys = tuple(map(os.environ.get, _KEYS))
+    key = (url, *map(os.environ.get, _VARIABLES), *keys)
     if (found := _Pool.stores.get(key)) is not None:
         return found
     if url and scheme_of(url) == "file" and "://" not in url and not os.path.isabs(_expand(url)):
@@ -69,8 +72,8 @@ def store_for(url: str = "") -> Store:
     same: Mapping[tuple[str | None, ...], Store] = _Pool.stores
     with _Pool.lock:
         # Two spellings of one configuration share one store, and with it its connections.
-        for store in same.values():
-            if store.settings == settings:
+        for known, store in same.items():
+            if store.settings == settings and known[-len(keys) :] == keys:
                 return _Pool.stores.setdefault(key, store)
         return _Pool.stores.setdefault(key, Store.from_settings(settings))
 
