@@ -42,7 +42,9 @@ class Storage(ABC):
     """Payload bytes under names that are never used twice.
 
     Every method may be called from any thread and process. A write is atomic (readers see nothing
-    or everything), durable at return, and idempotent.
+    or everything), durable at return, and idempotent. A storage pickles by its place, without
+    connections; one that cannot leave its process refuses with TypeError. `flowblob.testing` has a
+    test for each rule.
     """
 
     @property
@@ -69,7 +71,7 @@ class Storage(ABC):
 
     @abstractmethod
     def claim(self, store_id: str) -> None:
-        """Bind this storage to a catalog, once.
+        """Bind this storage to a catalog, once; of several who come together exactly one wins.
 
         Raises:
             ConflictError: It belongs to another catalog.
@@ -141,7 +143,9 @@ class Catalog(ABC):
     """Metadata of one store, and the only place where races are decided.
 
     Every method is one atomic step unless it says otherwise, may be called from any thread and
-    process, and raises CatalogUnavailableError when the database does not answer in time.
+    process, and raises CatalogUnavailableError when the database does not answer in time. All text
+    is data, compared by its code points; text that no database can hold (a lone surrogate) is
+    refused with InvalidInputError. A catalog pickles as a storage does.
     """
 
     #: Largest payload the catalog may hold inline, in bytes.
@@ -178,6 +182,9 @@ class Catalog(ABC):
     ) -> list[tuple[Payload, bool]]:
         """Pin a healthy copy of each payload, or give it a fresh generation to write (TXN-A).
 
+        Asked again by the same put, it gives back the generation that the put was to write. What
+        another put has placed and not committed is not relied on, nor is an inline copy.
+
         Args:
             op: Uuid of the put; its pins live until TXN-B, `unpin` or `ttl`.
             parts: What will be stored.
@@ -201,7 +208,8 @@ class Catalog(ABC):
         """Append a version, or find it unchanged (TXN-B, the only commit point).
 
         Version, tags, parents, the output Use, the cache entry, payload states and pins change in
-        one transaction. Exactly-once by `draft.op`. A new version gets the id, signature and
+        one transaction. Exactly-once by `draft.op`: one that was committed is answered as it was
+        then, before any condition is looked at. A new version gets the id, signature and
         signature key of the draft as they are. The newest version counts as changed, though its
         content is the same, if `draft.signers` is not empty and its signature key is not among
         them: nobody here could load it.
@@ -250,12 +258,17 @@ class Catalog(ABC):
         limit: int | None = None,
         filters: Mapping[str, Any] | None = None,
     ) -> list[Blob]:
-        """Return the newest version of every live key, by key.
+        """Return the newest version of every live key, in order of the keys' code points.
 
         Args:
-            prefix: Only keys that begin so.
+            prefix: Only keys that begin so; text and no pattern.
             limit: At most so many.
-            filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
+            filters: Equality on `kind`, `serializer`, `media_type`, `system`, `flow`, `task`,
+                `run_id`, `task_run_id`, `alias`, and on each of some `tags` and `partitions`. Tag
+                values of other types are not equal: 1, 1.0, True and "1" are four.
+
+        Raises:
+            InvalidInputError: A filter of another name.
         """
 
     # changing -------------------------------------------------------
@@ -397,9 +410,18 @@ class Catalog(ABC):
         limit: int | None = None,
         idle_first: bool = False,
     ) -> list[CacheEntry]:
-        """Return entries, last updated first, filtered by equality.
+        """Return entries whose blob lives, last updated first.
 
-        Filters: `key`, `name`, `run_id`, `task_run_id`, `blob_id`.
+        Args:
+            filters: Equality on `key`, `name`, `blob_id`, `system`, `flow`, `task`, `run_id`,
+                `task_run_id`, `pinned`, and on each of some `tags`; `pattern` for names, in which
+                only `*` and `?` are special; `older_than` and `unused_for`, moments at or before
+                which it was updated or used last; `min_size` and `max_size` in bytes.
+            limit: At most so many.
+            idle_first: Those used longest ago first instead.
+
+        Raises:
+            InvalidInputError: A filter of another name.
         """
 
     @abstractmethod
@@ -591,7 +613,10 @@ class Catalog(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Return version of engine and schema, counts and sizes, for `doctor`."""
+        """Return what `doctor` shows: `engine`, `engine_version`, `store_id`, `counts` and more.
+
+        `counts` has at least `payload`, the number of payload rows.
+        """
 
     @abstractmethod
     def close(self) -> None:
