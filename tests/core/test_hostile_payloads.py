@@ -148,6 +148,18 @@ def test_facts_that_are_nested_too_deeply_are_refused_at_the_put(store: Store) -
     assert not store.exists("k")
 
 
+@pytest.mark.parametrize("text", ["[" * DEEP + "]" * DEEP, '{"a": ', "{} {}"])
+@pytest.mark.parametrize("column", ["metadata", "partitions", "preview"])
+def test_a_record_that_is_nested_too_deeply_is_one_error(
+    store: Store, forge: Forge, text: str, column: str
+) -> None:
+    store.put("k", 1)
+    forge(f"UPDATE version SET {column} = ?", text)
+    for read in (lambda: store.get("k"), store.ls, lambda: store.versions("k")):
+        with pytest.raises(FlowblobError, match="cannot be read"):
+            read()
+
+
 # ------------------------------------------------------------------ pickle containers
 
 _FOOTER = struct.Struct("<QQI12s")

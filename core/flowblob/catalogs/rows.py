@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from flowblob.drafts import Payload
+from flowblob.errors import CatalogUnavailableError
 from flowblob.model import Blob, CacheEntry, Ingredient, Read, Run, maker
 
 Row = tuple[Any, ...]
@@ -25,8 +26,15 @@ _make_payload = maker(Payload)
 
 def _loads(text: str) -> Any:
     """Return what a JSON column holds; `json.loads` spends most of its time on what we know."""
-    value, end = _decode(text)
-    return value if end == len(text) else json.loads(text)  # which says what is wrong
+    try:
+        value, end = _decode(text)
+        return value if end == len(text) else json.loads(text)  # which says what is wrong
+    except (ValueError, RecursionError) as error:
+        raise CatalogUnavailableError(
+            f"A record of the catalog cannot be read: {error}",
+            hint="It was damaged, or not written by flowblob; restore a backup of the catalog",
+            retryable=False,
+        ) from error
 
 
 def to_micros(moment: datetime) -> int:
