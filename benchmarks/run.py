@@ -16,6 +16,7 @@ NAMES = (
     "hashing",
     "payloads",
     "postgres",
+    "mongo",
     "s3",
     "imports",
     "prefect_hit",

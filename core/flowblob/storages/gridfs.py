@@ -137,18 +137,33 @@ class GridFSStorage(Storage):
         return None if found is None else int(found["length"])
 
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
+        blocks = [block for _, block in self._range(name, offset, length)]
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def read_into(self, name: str, buffer: memoryview, offset: int = 0) -> int:
+        done = 0
+        for done, block in self._range(name, offset, len(buffer)):
+            buffer[done : done + len(block)] = block
+            done += len(block)  # noqa: PLW2901 - what stands when the last one is in
+        return done
+
+    def _range(self, name: str, offset: int, length: int) -> Iterator[tuple[int, bytes]]:
+        """Yield a range in pieces, each with its place in the range; only its chunks are fetched.
+
+        Raises:
+            PayloadMissingError: Nothing stands under this name, or not all of it.
+        """
         _check(name)
         file = self._files.one({"_id": name})
         if file is None:
             raise self._missing(name)
         end = file["length"] if length < 0 else min(offset + length, file["length"])
         if offset >= end:
-            return b""
-        size, blocks = file["chunkSize"], []
+            return
+        size = file["chunkSize"]
         for number, block in self._read_chunks(file, offset // size, (end - 1) // size + 1):
             start = number * size
-            blocks.append(block[max(offset - start, 0) : end - start])
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+            yield max(start - offset, 0), block[max(offset - start, 0) : end - start]
 
     def _read_chunks(self, file: Document, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Yield number and bytes of some chunks, each as long as it must be.

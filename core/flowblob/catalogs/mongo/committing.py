@@ -113,8 +113,10 @@ class Committing(Names, Lineage, Fences, Placing):
         decided = self._tables.steps.one({"_id": draft.op})
         assert decided is not None
         self._carry_through(decided)
-        is_new = decided["state"] == "committed"
-        return Commit(self._blob(decided["id"] if is_new else decided["same_as"]), is_new)
+        if decided["state"] == "same":
+            return Commit(self._blob(decided["same_as"]), is_new=False)
+        # What its writer has just carried through needs no look at the key; no alias is on it.
+        return Commit(self._blobs([decided], {})[0], is_new=True)
 
     def _begin(self, step: Document) -> bool:
         """Insert a pending step with the server's time; False if its op stands already."""

@@ -71,7 +71,7 @@ class Deleting(Reading):
             {
                 "incarnation": incarnation,
                 **NUMBERED,
-                "id": {"$nin": list(without)},
+                "id": {"$not": {"$in": list(without)}},
                 "$or": [{"dead": None}, {"id": {"$in": list(also)}}],
             },
             sort=[("version", -1)],
