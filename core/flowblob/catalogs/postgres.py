@@ -74,8 +74,7 @@ class PostgresCatalog(SqlCatalog):
 
     @property
     def store_id(self) -> str:
-        if not self._store_id:
-            self._open()
+        self._open(self._deadline())
         return self._store_id
 
     def close(self) -> None:
@@ -83,11 +82,16 @@ class PostgresCatalog(SqlCatalog):
 
     # the engine -----------------------------------------------------
 
-    def _open(self) -> None:
-        found = self._attempt(self._find_store)
+    def _deadline(self) -> float:
+        return time.monotonic() + self._wait
+
+    def _open(self, deadline: float) -> None:
+        if self._store_id:
+            return
+        found = self._attempt(self._find_store, deadline)
         if found is None:
-            self._attempt(self._migrate)
-            found = self._attempt(self._find_store)
+            self._attempt(self._migrate, deadline)
+            found = self._attempt(self._find_store, deadline)
         if found is None:
             raise CatalogUnavailableError(f"The store in {self.url} was dropped meanwhile")
         self._store_id = found
@@ -97,6 +101,7 @@ class PostgresCatalog(SqlCatalog):
         return postgres_schema.find_store(link, self._target.schema, self.url)
 
     def _migrate(self, link: Link) -> list[int]:
+        postgres_schema.check_server(link)
         steps = _in_transaction(
             link,
             lambda: list(postgres_schema.migrate(link, self._target.schema, self.url)),
@@ -110,49 +115,44 @@ class PostgresCatalog(SqlCatalog):
         if dry_run:
             schema = self._target.schema
             steps = self._attempt(
-                lambda link: postgres_schema.missing_steps(link, schema, self.url)
+                lambda link: postgres_schema.missing_steps(link, schema, self.url),
+                self._deadline(),
             )
         else:
-            self._attempt(postgres_schema.check_server)
-            steps = self._attempt(self._migrate)
+            steps = self._attempt(self._migrate, self._deadline())
         return [migrations.name_of(postgres_schema.ENGINE, number) for number in steps]
 
     def commit(self, draft: Draft) -> Commit:
-        deadline = time.monotonic() + self._wait
+        deadline = self._deadline()
+        self._open(deadline)
         done = self._put(draft, deadline) if postgres_put.is_plain(draft) else None
         if done is not None:
             return done
-        return self._transact(
-            self._commit,
-            lambda link: self._commit(link, draft),
-            is_durable=True,
-            deadline=deadline,
-        )
+        return self._transact(self._commit, deadline, lambda link: self._commit(link, draft))
 
     def _put(self, draft: Draft, deadline: float) -> Commit | None:
         """Try the short way, once; the longer one finds out by `op` what became of it."""
         schema = self._target.schema
         number = postgres_schema.lock_number(schema, draft.key)
-        assert self.store_id
         try:
             with self._pool.lease(deadline) as link:
                 return postgres_put.put(link, draft, schema=schema, lock=number)
         except postgres_errors.REFUSALS as error:
             if postgres_errors.is_lost(error):
                 self._pool.close()
+            elif isinstance(error, postgres_errors.LateError):
+                raise postgres_errors.unsure(self._target, error) from error
             elif not postgres_errors.is_collision(error):
                 raise postgres_errors.translate(error, self._target, self._wait) from error
             return None
 
-    def _attempt(
-        self, work: Callable[[Link], T], *, repeatable: bool = True, deadline: float | None = None
-    ) -> T:
+    def _attempt(self, work: Callable[[Link], T], deadline: float, *, repeatable: bool = True) -> T:
         """Do the work on a connection, again where that is harmless and may help."""
-        tries = _Tries(self._target, self._wait, repeatable=repeatable, deadline=deadline)
+        tries = _Tries(self._target, self._wait, deadline, repeatable=repeatable)
         while True:
             link = None
             try:
-                with self._pool.lease(tries.deadline) as link:
+                with self._pool.lease(deadline) as link:
                     return work(link)
             except postgres_errors.REFUSALS as error:
                 if tries.judge(error, is_committing=link is not None and link.is_committing):
@@ -162,34 +162,35 @@ class PostgresCatalog(SqlCatalog):
         return self._read(lambda connection: connection.execute(sql, parameters).fetchall())
 
     def _read(self, step: Callable[[Connection], T]) -> T:
-        if not self._store_id:
-            self._open()
-        return self._attempt(step)
+        deadline = self._deadline()
+        self._open(deadline)
+        return self._attempt(step, deadline)
 
     def _write(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._transact(step, lambda link: step(link, *args, **kwargs), is_durable=True)
+        return self._transact(step, self._deadline(), lambda link: step(link, *args, **kwargs))
 
     def _write_relaxed(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._transact(step, lambda link: step(link, *args, **kwargs), is_durable=False)
+        return self._transact(
+            step, self._deadline(), lambda link: step(link, *args, **kwargs), is_durable=False
+        )
 
     def _transact(
         self,
         step: Callable[..., T],
+        deadline: float,
         bound: Callable[[Link], T],
         *,
-        is_durable: bool,
-        deadline: float | None = None,
+        is_durable: bool = True,
     ) -> T:
-        if not self._store_id:
-            self._open()
+        self._open(deadline)
         return self._attempt(
             lambda link: _in_transaction(link, lambda: bound(link), is_durable=is_durable),
+            deadline,
             repeatable=is_repeatable(step),
-            deadline=deadline,
         )
 
     def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
@@ -269,14 +270,9 @@ class _Tries:
     """Decides after each error of one operation whether to try again, by a common deadline."""
 
     def __init__(
-        self,
-        target: postgres_url.Target,
-        wait: float,
-        *,
-        repeatable: bool,
-        deadline: float | None,
+        self, target: postgres_url.Target, wait: float, deadline: float, *, repeatable: bool
     ) -> None:
-        self.deadline = time.monotonic() + wait if deadline is None else deadline
+        self._deadline = deadline
         self._target = target
         self._wait = wait
         self._is_repeatable = repeatable
@@ -305,7 +301,7 @@ class _Tries:
         raise postgres_errors.translate(error, self._target, self._wait) from error
 
     def _pause(self, seconds: float) -> bool:
-        if time.monotonic() + seconds > self.deadline:
+        if time.monotonic() + seconds > self._deadline:
             return False
         time.sleep(min(seconds, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
         return True

@@ -1,7 +1,7 @@
 """The put that is nearly every put, in one round trip: one inline payload, appended to a key.
 
-The function `put_inline` stands in the schema. What it does not do (tags, parents, cache entries,
-leases, damaged copies, unchanged content) is left to the statements of `sql.committing`.
+The function `put_inline` stands in the schema. What it does not do (parents, cache entries, leases,
+damaged copies, unchanged content) is left to the statements of `sql.committing`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowblob.catalogs.postgres_pool import Link
     from flowblob.model import Run
 
-_PARAMETERS = 37
+_PARAMETERS = 40
 
 
 def is_plain(draft: Draft) -> bool:
@@ -28,7 +28,7 @@ def is_plain(draft: Draft) -> bool:
         and not draft.parts[0].name
         and draft.parts[0].data is not None
         and draft.history
-        and not (draft.tags or draft.parents or draft.partitions)
+        and not (draft.parents or draft.partitions)
         and draft.entry is None
         and draft.reservation is None
     )
@@ -38,6 +38,7 @@ def put(link: Link, draft: Draft, *, schema: str, lock: int) -> Commit | None:
     """Commit a plain draft; None, and nothing done, where it needs the longer way."""
     left = link.driver.deadline - time.monotonic()
     [part] = draft.parts
+    tags = list(draft.tags), list(map(rows.to_tag, draft.tags.values()))
     link.is_committing = True  # the statement is its own transaction
     found = link.fetch(
         _sql(schema),
@@ -46,8 +47,8 @@ def put(link: Link, draft: Draft, *, schema: str, lock: int) -> Commit | None:
             draft.new_version, new_id(), new_id(), draft.blob_id, draft.key, draft.op,
             content_hash(draft), part.digest, part.size, part.checksum, part.data, draft.kind,
             draft.media_type, draft.serializer, draft.filename, draft.metadata or "{}",
-            draft.value_digest, draft.external, draft.signature, draft.signature_key,
-            draft.preview, *_run(draft.run),
+            *tags, str(draft.run or ""), draft.value_digest, draft.external, draft.signature,
+            draft.signature_key, draft.preview, *_run(draft.run),
         ),
     )  # fmt: skip
     link.is_committing = False
@@ -57,8 +58,9 @@ def put(link: Link, draft: Draft, *, schema: str, lock: int) -> Commit | None:
     row = (
         draft.blob_id, draft.key, version, incarnation, part.digest, part.size, part.checksum,
         draft.kind, draft.media_type, draft.serializer, at, previous, draft.filename,
-        draft.metadata or "{}", "{}", "{}", None, draft.value_digest, 0, 1, draft.external,
-        draft.signature, draft.signature_key, draft.preview, *_run(draft.run, started),
+        draft.metadata or "{}", rows.to_text(dict(draft.tags)), "{}", None, draft.value_digest, 0,
+        1, draft.external, draft.signature, draft.signature_key, draft.preview,
+        *_run(draft.run, started),
     )  # fmt: skip
     return Commit(rows.to_blob(row), is_new=True)
 

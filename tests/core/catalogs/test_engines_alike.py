@@ -98,7 +98,13 @@ def test_a_blob_that_was_put_is_the_blob_that_is_found(store):
     """The short way of a put makes its record without reading it back."""
     run = Run(flow="f", run_id="r", task="t", used={"a": 1}, url="http://x")
     for number, options in enumerate(
-        [{}, {"run": run}, {"run": run, "metadata": {"a": [1, None]}}, {"kind": "k"}]
+        [
+            {},
+            {"run": run},
+            {"tags": {"b": 1.0, "a": "ü", "c": True}},
+            {"run": run, "metadata": {"a": [1, None]}},
+            {"kind": "k"},
+        ]
     ):
         blob = store.put("a", b"same", filename="", new_version=True, **options)
         assert blob.version == number

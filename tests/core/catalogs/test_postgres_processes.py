@@ -237,7 +237,7 @@ def test_a_writer_that_waits_too_long_is_told_so_and_readers_never_wait(postgres
     holder.start()
     assert inside.wait(30)
     try:
-        for draft in (make.draft(data=b"two"), make.draft(data=b"two", tags={"a": 1})):
+        for draft in (make.draft(data=b"two"), make.draft(data=b"two", partitions={"a": "b"})):
             with pytest.raises(CatalogUnavailableError, match="have held") as caught:
                 impatient.commit(draft)
             assert caught.value.retryable
@@ -374,7 +374,7 @@ def test_a_user_without_the_right_to_create_is_told_what_to_do(postgres_url, mak
             tables = f"ALL TABLES IN SCHEMA {schema}"
             admin.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role}")
             assert poor.commit(make.draft(run=make.run())).blob.version == 0
-            assert poor.commit(make.draft(data=b"two", tags={"a": 1})).blob.version == 1
+            assert poor.commit(make.draft(data=b"two", partitions={"a": "b"})).blob.version == 1
             poor.close()
             owner.close()
         finally:
@@ -403,6 +403,18 @@ def test_a_server_that_is_too_old_is_refused(catalog, monkeypatch):
     monkeypatch.setattr(psycopg.ConnectionInfo, "server_version", 110_022)
     with pytest.raises(NotSupportedError, match="PostgreSQL 11 is too old"):
         assert catalog.store_id
+
+
+def test_the_defaults_of_a_session_do_no_harm(postgres_url, make):
+    """The isolation that a database or role sets by default must not decide what a put sees."""
+    options = "-c%20default_transaction_isolation=serializable%20-c%20synchronous_commit=off"
+    catalog = PostgresCatalog(f"{postgres_url}&options={options}")
+    with ThreadPoolExecutor(4) as threads:
+        drafts = [make.draft(data=bytes([number])) for number in range(12)]
+        commits = list(threads.map(catalog.commit, drafts))
+    assert sorted(commit.blob.version for commit in commits) == list(range(12))
+    assert catalog.check() == []
+    catalog.close()
 
 
 def test_two_stores_in_one_database_do_not_meet(postgres_url, make):

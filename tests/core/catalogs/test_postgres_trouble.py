@@ -128,7 +128,7 @@ def test_a_server_that_hangs_is_given_up_in_time(server, make):
         for verb in (
             lambda: catalog.find(Ref("models/churn")),
             lambda: catalog.commit(make.draft(data=b"two")),
-            lambda: catalog.commit(make.draft(data=b"two", tags={"a": 1})),
+            lambda: catalog.commit(make.draft(data=b"two", partitions={"a": "b"})),
             lambda: catalog.delete(Ref("models/churn")),
         ):
             began = time.monotonic()
@@ -156,6 +156,7 @@ class Cutter:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.word = b""
         self.cuts = 0
+        self.messages = []
         self.url = url.replace(
             f"{parts.hostname}:{parts.port}", f"127.0.0.1:{self.listener.getsockname()[1]}"
         )
@@ -172,6 +173,7 @@ class Cutter:
     def _up(self, client, server):
         with suppress(OSError):
             while data := client.recv(1 << 16):
+                self.messages.append(data)
                 if self.word and self.word in data:
                     self.word = b""
                     self.cuts += 1
@@ -198,7 +200,7 @@ def cutter(postgres_url):
 
 @pytest.mark.parametrize(
     ("word", "fields"),
-    [(b"put_inline", {}), (COMMIT, {"tags": {"a": 1}}), (COMMIT, {"history": False})],
+    [(b"put_inline", {}), (COMMIT, {"partitions": {"a": "b"}}), (COMMIT, {"history": False})],
 )
 def test_a_put_whose_reply_was_lost_is_settled_by_its_op(cutter, make, word, fields):
     catalog = PostgresCatalog(cutter.url)
@@ -219,7 +221,7 @@ def test_a_put_whose_question_was_lost_is_made_once(cutter, make):
     catalog = PostgresCatalog(cutter.url)
     catalog.commit(make.draft(data=b"before"))
     cutter.word = b"SET LOCAL lock_timeout"
-    assert catalog.commit(make.draft(data=b"after", tags={"a": 1})).blob.version == 1
+    assert catalog.commit(make.draft(data=b"after", partitions={"a": "b"})).blob.version == 1
     assert cutter.cuts == 1
     assert len(catalog.versions("models/churn")) == 2
     catalog.close()
@@ -254,6 +256,19 @@ def test_a_reservation_whose_reply_was_lost_is_the_owners(cutter):
     assert cutter.cuts == 1
     assert taken.reservation.token == 1
     assert catalog.release(taken.reservation)
+    catalog.close()
+
+
+def test_a_plain_put_and_a_get_are_one_round_trip_each(cutter, make):
+    catalog = PostgresCatalog(cutter.url)
+    catalog.commit(make.draft("other"))
+    for fields in ({}, {"run": make.run()}, {"tags": {"a": 1}}, {"expect_version": 2}):
+        cutter.messages.clear()
+        assert catalog.commit(make.draft(data=repr(fields).encode(), **fields)).is_new
+        assert len(cutter.messages) == 1
+    cutter.messages.clear()
+    assert catalog.find(Ref("models/churn"), payload=True).blob.version == 3
+    assert len(cutter.messages) == 1
     catalog.close()
 
 

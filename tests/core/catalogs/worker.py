@@ -53,7 +53,7 @@ def persist(catalog: SqlCatalog, key: str, count: str) -> None:
     wait_for_start()
     for number in range(int(count)):
         data = f"{os.getpid()} {number}".encode()
-        change = draft(key, data, tags={"number": number} if number % 2 else {})
+        change = draft(key, data, partitions={"n": "odd"} if number % 2 else {})
         while True:
             try:
                 blob = catalog.commit(change).blob

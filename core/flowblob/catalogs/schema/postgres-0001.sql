@@ -271,6 +271,7 @@ CREATE FUNCTION put_inline(
     _life TEXT, _generation TEXT, _id TEXT, _key TEXT, _op TEXT, _content BYTEA,
     _digest TEXT, _size BIGINT, _checksum TEXT, _data BYTEA,
     _kind TEXT, _media_type TEXT, _serializer TEXT, _filename TEXT, _metadata TEXT,
+    _tag_names TEXT[], _tag_values TEXT[], _by TEXT,
     _value_digest TEXT, _external TEXT, _signature TEXT, _signature_key TEXT, _preview TEXT,
     _system TEXT, _flow TEXT, _run_id TEXT, _task TEXT, _task_run_id TEXT, _attempt BIGINT,
     _map_index BIGINT, _url TEXT, _name TEXT, _started_at BIGINT, _used TEXT, _generated TEXT
@@ -363,6 +364,13 @@ BEGIN
     UPDATE incarnation SET head = number, newest = version_seq WHERE seq = life_seq;
     INSERT INTO version_payload (version, name, position, payload)
         VALUES (version_seq, '', 0, payload_seq);
+    IF cardinality(_tag_names) > 0 THEN
+        INSERT INTO tag (version, name, value)
+            SELECT version_seq, t.name, t.value FROM unnest(_tag_names, _tag_values) t (name, value);
+        INSERT INTO tag_history (version, name, value, at, by)
+            SELECT version_seq, t.name, t.value, moment, _by
+            FROM unnest(_tag_names, _tag_values) t (name, value);
+    END IF;
     IF run_seq IS NOT NULL THEN
         INSERT INTO use (run, version, role, at) VALUES (run_seq, version_seq, 'output', moment);
     END IF;
