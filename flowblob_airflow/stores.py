@@ -10,7 +10,7 @@ import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from airflow.sdk.configuration import conf
 
@@ -129,6 +129,8 @@ def settings_of(connection: Any) -> config.Settings:
     Raises:
         InvalidInputError: The URL is a relative path.
     """
+    from airflow.sdk.log import mask_secret
+
     extra = connection.extra_dejson
     url = extra.get("url") or connection.host
     if not url:
@@ -142,6 +144,8 @@ def settings_of(connection: Any) -> config.Settings:
     if extra.get("storage"):
         url += f"{'&' if '?' in url else '?'}storage={quote(extra['storage'], safe='')}"
     found = config.find(url, host=True)
+    for secret in filter(None, (urlsplit(found.url).password, urlsplit(found.storage).password)):
+        mask_secret(unquote(secret))  # in the logs of tasks, should anything print it
     return replace(found, source=f"connection {connection.conn_id}")
 
 

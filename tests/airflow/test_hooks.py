@@ -11,9 +11,11 @@ from airflow.sdk import DAG, Connection, task
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_host import Host
 
+from flowblob import config
 from flowblob.errors import InvalidInputError
 from flowblob_airflow import FlowblobHook
 from flowblob_airflow.stores import settings_of, store_for
+from flowblob_airflow.wiring import connection_of
 
 
 def connect(monkeypatch, conn_id="flowblob_default", **fields):
@@ -53,6 +55,24 @@ def test_an_empty_connection_says_nothing(store, monkeypatch):
 def test_a_named_connection_that_is_missing_opens_no_other_store(store):
     with pytest.raises(AirflowNotFoundException):
         _ = FlowblobHook("flowblob_shared").store
+
+
+def test_a_connection_that_was_set_up_holds_its_password_where_airflow_masks_it():
+    url = "postgresql://ana:hun%40ter2@db:5432/flow?sslmode=require"
+    made = connection_of(config.find(f"{url}&storage=/srv/payloads", host=True))
+    assert "hun" not in json.dumps(made["extra"])
+    assert made["password"] == "hun@ter2"
+    connection = Connection(
+        conn_id="flowblob_default",
+        conn_type="flowblob",
+        password=made["password"],
+        extra=json.dumps(made["extra"]),
+    )
+    found = settings_of(connection)
+    assert (found.url, found.storage) == (url, "/srv/payloads")
+    assert "ter2" not in repr(found)
+    plain = config.find("postgresql://ana@db/flow?storage=/srv/payloads", host=True)
+    assert "password" not in connection_of(plain)
 
 
 def test_a_relative_path_is_refused(monkeypatch, store_folder):
