@@ -148,7 +148,7 @@ def _without_host_arguments(call: CachedCall) -> CachedCall:
 
 
 def _hosted(call: CachedCall, options: TaskOptions) -> Callable[..., Any]:
-    function = call.function
+    function = call.compute
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

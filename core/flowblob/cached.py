@@ -14,6 +14,7 @@ from flowblob.checks import parse_duration, quote_segment, validate_tags
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
+from flowblob.iterating import gathering, is_generator, replaying
 from flowblob.model import CacheKey, Run, TagValue
 from flowblob.objects import default_key
 from flowblob.store import Store, default_store
@@ -81,6 +82,11 @@ class CachedCall:
     def __getstate__(self) -> dict[str, Any]:
         # The recipe is made anew where the function arrives; it holds what does not travel.
         return {**self.__dict__, "_recipe": None, "_opened": None}
+
+    @property
+    def compute(self) -> Callable[..., Any]:
+        """What computes the value that is stored: the function, for a generator all its items."""
+        return gathering(self.function) if is_generator(self.function) else self.function
 
     @property
     def recipe(self) -> Recipe:
@@ -267,7 +273,8 @@ def cached(
     failing cache never fails the call: it is logged and the function runs.
 
     Args:
-        function: A sync or async function or method.
+        function: A sync or async function, method or generator function. The items of a generator
+            are computed and stored, as one list, before the first is given out.
         name: Name of the output, a template over the arguments and the run: `"features/{region}"`.
             By default `<flow or dag>/<task>` for a host's task, else `<module>/<function>`.
         version: Stands in the key instead of the code; needs `name`.
@@ -327,28 +334,28 @@ def cached(
     }
 
     def decorate(plain: Callable[..., Any]) -> Any:
-        _refuse(plain)
+        _refuse(plain, is_lazy=lazy)
         return _wrap(CachedCall(plain, options, name=name, store=store, recipe=recipe))
 
     return decorate if function is None else decorate(function)
 
 
-def _refuse(function: Any) -> None:
+def _refuse(function: Any, *, is_lazy: bool) -> None:
     if isinstance(function, staticmethod | classmethod):
         raise InvalidInputError(
             "@cached stands below @staticmethod and @classmethod", hint="Swap the two lines"
         )
     if not callable(function) or isinstance(function, type):
         raise InvalidInputError(f"@cached takes a function, not {type(function).__name__}")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if is_lazy and is_generator(function):
         raise InvalidInputError(
-            f"{function.__qualname__} is a generator: its items do not exist yet when it returns",
-            hint="Return a list, or write the items into a file and return File(path)",
+            f"{function.__qualname__} is a generator, whose items are loaded as it begins",
+            hint="Leave lazy= out, or return a list",
         )
 
 
 def _wrap(call: CachedCall) -> Any:
-    function = call.function
+    function = call.compute
     wrapper: Any
     refresh: Any
     if inspect.iscoroutinefunction(function):
@@ -372,6 +379,8 @@ def _wrap(call: CachedCall) -> Any:
             return steps.run(lambda: function(*args, **kwargs))
 
         wrapper, refresh = call_now, refresh_now
+    if is_generator(call.function):
+        wrapper, refresh = (replaying(call.function, run) for run in (wrapper, refresh))
 
     def explain(*args: Any, **kwargs: Any) -> Explanation:
         return call.store.cache.explain(call.key(args, kwargs))
@@ -402,5 +411,5 @@ async def _run_async(
     if hit is not None:
         return hit.value
     with computation.computing() as (began, read):
-        value = await call.function(*args, **kwargs)
+        value = await call.compute(*args, **kwargs)
     return await asyncio.to_thread(computation.finish, value, began, read)
