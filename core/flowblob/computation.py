@@ -44,8 +44,9 @@ logger = logging.getLogger("flowblob.cached")
 
 OnError = Literal["compute", "raise"]
 _POLL_SECONDS = 0.05
-#: How often a waiter asks for the reservation itself; between, it only reads the entry.
-_ACQUIRE_SECONDS = 0.2
+#: When a waiter asks for the reservation itself, soon and then ever more rarely; between, it only
+#: reads the entry. Asking takes the lock of all writers, which sixty waiters would keep busy.
+_ACQUIRE_SECONDS, _ACQUIRE_AT_LAST = 0.2, 1.6
 
 #: What the host calls the output of the function it runs now: (plain function, key).
 announced: ContextVar[tuple[Any, str] | None] = ContextVar("flowblob_output", default=None)
@@ -406,6 +407,7 @@ class Computation:
     def _acquire(self, wait: timedelta | None) -> Hit | None:
         owner = self._owner or owner_name()
         deadline = None if wait is None else time.monotonic() + wait.total_seconds()
+        patience = _ACQUIRE_SECONDS
         while True:
             got = self._store.catalog.acquire(
                 self._key.digest,
@@ -420,7 +422,9 @@ class Computation:
                 self.abort()
             if got.reservation is not None or self._is_cancelled:
                 return None
-            if got.entry is not None or self._appears(got.remaining, deadline):
+            seconds = min(got.remaining.total_seconds(), patience)
+            patience = min(2 * patience, _ACQUIRE_AT_LAST)
+            if got.entry is not None or self._appears(seconds, deadline):
                 served = self._serve(self._look_up(self._key))
                 if served is not None or not self._keeps:
                     return served
@@ -432,9 +436,9 @@ class Computation:
                     hint="Wait for it, or call again later",
                 )
 
-    def _appears(self, remaining: timedelta, deadline: float | None) -> bool:
+    def _appears(self, seconds: float, deadline: float | None) -> bool:
         """Wait a little for an entry the caller has not judged yet; reading costs no lock."""
-        until = time.monotonic() + min(remaining.total_seconds(), _ACQUIRE_SECONDS)
+        until = time.monotonic() + seconds
         if deadline is not None:
             until = min(until, deadline)
         pause = 0.001
