@@ -112,14 +112,7 @@ def _catalog(store: Store) -> Iterator[Check]:
     yield Check("catalog holds", "ok", holds, data=counts)
     if facts.get("engine") == "sqlite":
         yield from probes.sqlite(str(facts.get("engine_version")))
-        if facts.get("synchronous") not in ("FULL", "EXTRA"):
-            yield Check(
-                "durability",
-                "warn",
-                f"synchronous={facts.get('synchronous')}: a power cut may "
-                "lose acknowledged versions",
-                "Do not change flowblob's pragmas",
-            )
+    yield from _durability(facts)
     problems = store.catalog.check()
     if not problems:
         yield Check("integrity", "ok", "records refer to each other as they should")
@@ -131,6 +124,18 @@ def _catalog(store: Store) -> Iterator[Check]:
             "Restore the catalog from a backup",
             exit=failures.DAMAGE,
         )
+
+
+def _durability(facts: dict[str, Any]) -> Iterator[Check]:
+    if facts.get("engine") == "sqlite" and facts.get("synchronous") not in ("FULL", "EXTRA"):
+        detail = f"synchronous={facts.get('synchronous')}: a power cut may lose"
+        hint = "Do not change flowblob's pragmas"
+    elif off := [name for name in ("fsync", "synchronous_commit") if facts.get(name) == "off"]:
+        detail = f"{', '.join(off)} off: a crash of the server may lose"
+        hint = "Turn it on in postgresql.conf, or for the role"
+    else:
+        return
+    yield Check("durability", "warn", f"{detail} acknowledged versions", hint)
 
 
 def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:

@@ -112,3 +112,16 @@ def test_a_blob_that_was_put_is_the_blob_that_is_found(store):
         assert (found.blob, found.payload.data) == (blob, b"same")
         assert store.catalog.find(Ref(id=blob.id)).blob == blob
     assert len(store.catalog.uses(role="output")) == 2
+
+
+@pytest.mark.services
+def test_doctor_warns_of_a_server_that_may_lose_what_it_acknowledged(
+    postgres_url, tmp_path, capsys
+):
+    from flowblob.cli.app import run
+
+    sound = f"{postgres_url}&storage={tmp_path}/payloads"
+    assert run(["doctor", "--store", sound]) == 0
+    assert "acknowledged" not in capsys.readouterr().out
+    assert run(["doctor", "--store", f"{sound}&options=-c%20synchronous_commit%3Doff"]) == 0
+    assert "synchronous_commit off" in capsys.readouterr().out

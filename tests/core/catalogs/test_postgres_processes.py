@@ -407,7 +407,7 @@ def test_a_server_that_is_too_old_is_refused(catalog, monkeypatch):
 
 def test_the_defaults_of_a_session_do_no_harm(postgres_url, make):
     """The isolation that a database or role sets by default must not decide what a put sees."""
-    options = "-c%20default_transaction_isolation=serializable%20-c%20synchronous_commit=off"
+    options = "-c%20default_transaction_isolation%3Dserializable%20-c%20synchronous_commit%3Doff"
     catalog = PostgresCatalog(f"{postgres_url}&options={options}")
     with ThreadPoolExecutor(4) as threads:
         drafts = [make.draft(data=bytes([number])) for number in range(12)]
