@@ -175,7 +175,7 @@ def test_parts_that_a_collector_took_fail_the_put(
         return forward(request)  # type: ignore[no-any-return]
 
     proxy.plan(collected, method="POST", query="uploadId")
-    with pytest.raises(StorageUnavailableError, match=r"removed|NoSuchUpload") as caught:
+    with pytest.raises(StorageUnavailableError, match=r"removed|NoSuchUpload|completion") as caught:
         shaky.write(name, spooled, op=OP)
     assert caught.value.retryable
     assert bucket.objects() == {}

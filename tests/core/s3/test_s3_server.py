@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -185,6 +186,26 @@ def test_a_versioned_bucket_serves_as_well(
     assert storage.size(name) is None
     storage.write(name, spooled, op=op)
     assert storage.read(name) == b"once"
+
+
+def test_a_proxy_on_the_way_is_gone_through(
+    bucket: Bucket, make: Make, op: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    def as_a_proxy_does(request: Any, forward: Any) -> Any:
+        head = request.head.replace(f" {bucket.endpoint}/".encode(), b" /", 1)
+        assert head != request.head
+        return forward(replace(request, head=head))
+
+    proxy.plan(as_a_proxy_does, times=99)
+    storage = S3Storage(bucket.url())
+    name, spooled = make(b"through")
+    storage.write(name, spooled, op=op)
+    assert storage.read(name) == b"through"
+    assert [request.method for request, _ in proxy.seen] == ["PUT", "HEAD", "GET"]
 
 
 def test_encryption_and_storage_class_are_asked_for(

@@ -222,6 +222,7 @@ class Transport:
             credentials=credentials,
             now=datetime.now(UTC),
         )
+        signed["Host"] = signed.pop("host")  # as urllib3 writes it before a proxy, or there are two
         signed["user-agent"] = "flowblob"
         if body is not None:
             signed["content-length"] = str(body.size)

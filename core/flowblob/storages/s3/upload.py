@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 SINGLE = 64 << 20
 #: The same where one connection is this fast: parts would only cost a second hash of everything.
 #: In bytes per second; no connection to AWS comes near.
-_FAST, _FAST_SINGLE = 250e6, 1 << 30
+_FAST, _FAST_SINGLE = 200e6, 1 << 30
 PART = 16 << 20
 #: The most parts that S3 takes.
 _MOST_PARTS = 10_000
