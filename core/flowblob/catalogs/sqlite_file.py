@@ -85,6 +85,9 @@ def _connect(target: str, *, wait: float = 0, durable: bool = True) -> Reader:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        # In KiB, filled as pages are read. The default of 2 MB does not hold the upper pages of
+        # the indexes of a million versions: each look-up would read them again.
+        connection.execute("PRAGMA cache_size = -32768")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:
         connection.close()
