@@ -54,6 +54,9 @@ class MemoryReader:
     def size(self) -> int:
         return len(self._data)
 
+    def data(self) -> bytes:
+        return self._data
+
     def view(self) -> memoryview:
         return memoryview(bytearray(self._data))
 
