@@ -196,7 +196,7 @@ class Mover:
     def _take_records(self, kind: Kind) -> None:
         for page in self._origin.pages(kind):
             try:
-                self._records += self._catalog.absorb(kind, page)
+                self._records += self._catalog.absorb(kind, self._believed(kind, page))
             except ConflictError:
                 if kind != "incarnation":
                     raise
@@ -205,6 +205,21 @@ class Mover:
                 for again in self._origin.pages(kind):
                     self._records += self._catalog.absorb(kind, again)
                 return
+
+    def _believed(self, kind: Kind, page: list[Portable]) -> list[Portable]:
+        """Leave out keys of hosts that might have them unpickle what is no pickle here.
+
+        A host unpickles what its key leads to. What is stored as a pickle was vouched for when it
+        came in; bytes of another format were not looked at.
+        """
+        if kind != "bound" or not self._is_guarded:
+            return page
+        found = [(record, self._catalog.find(Ref(id=record["id"]))) for record in page]
+        return [
+            record
+            for record, version in found
+            if version is not None and is_pickle(version.blob.serializer)
+        ]
 
     def weigh(self) -> int:
         """Return how many bytes `progress` will be told of, at most."""

@@ -45,7 +45,7 @@ for name in ("place", "absorb"):
 step(LocalStorage, "write")
 with Store(target) as new:
     if source.endswith(".tar"):
-        new.import_from(source)
+        new.import_from(source, allow_pickle=True)
     else:
         with Store(source) as old:
             old.copy_to(new)
