@@ -24,9 +24,9 @@ PUTTING = """
     number = 0
     while True:
         number += 1
-        store.put(f"k{number % 5}", os.urandom(100 if number % 2 else 60_000))
+        store.put(f"k{number % 5}/{os.getpid()}", os.urandom(100 if number % 2 else 60_000))
         if number % 7 == 0:
-            store.delete(f"k{number % 5}")
+            store.delete(f"k{number % 5}/{os.getpid()}")
 """
 
 
@@ -58,10 +58,11 @@ def putting(folder: Path) -> Iterator[None]:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     yield
+    ended = [process.poll() for process in running]
     for process in running:
-        assert process.poll() is None, "it did not put to the end"
         process.kill()
         process.communicate()
+    assert ended == [None, None]  # else they did not put to the end
 
 
 @pytest.mark.usefixtures("putting")
