@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,6 +221,7 @@ def test_a_forged_name_reaches_nothing(server: Proxy, storage: S3Storage, make: 
     assert server.seen == []
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # there are threads: so be it
 def test_a_forked_child_opens_connections_of_its_own(server: Proxy, storage: S3Storage) -> None:
     server.plan(answer(404), times=99)
     assert storage.size(NAME) is None
@@ -230,4 +232,23 @@ def test_a_forked_child_opens_connections_of_its_own(server: Proxy, storage: S3S
         finally:
             os._exit(0 if fine else 1)
     assert all(storage.size(NAME) is None for _ in range(3))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # there are threads: so be it
+def test_a_child_is_not_held_up_by_a_thread_of_its_parent(
+    server: Proxy, storage: S3Storage
+) -> None:
+    """Forked while another thread held the locks, which nobody gives back in the child."""
+    server.plan(answer(404), times=99)
+    transport = storage._transport
+    with transport._lock, transport._access._lock:
+        child = os.fork()
+        if child == 0:
+            fine = False
+            try:
+                signal.alarm(30)
+                fine = storage.size(NAME) is None
+            finally:
+                os._exit(0 if fine else 1)
     assert os.waitpid(child, 0)[1] == 0

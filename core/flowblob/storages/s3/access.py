@@ -106,6 +106,12 @@ class Access:
             self._session = self._credentials = None
         return self.credentials() != refused
 
+    def forget_threads(self) -> None:
+        """Take the lock from a thread that stayed behind in the parent of a fork."""
+        if self._lock.locked():
+            self._session = self._credentials = None  # it may have been in the middle of them
+        self._lock = threading.Lock()
+
     def _find_credentials(self) -> Any:
         try:
             found = self._open_session().get_credentials()

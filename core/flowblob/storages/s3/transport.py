@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,6 +133,7 @@ class Transport:
         self.takes_extras = True
         #: Bytes per second of the last large body, on its one connection; 0 before there was one.
         self.pace = 0.0
+        _open.add(self)
 
     @property
     def address(self) -> Address:
@@ -294,6 +296,11 @@ class Transport:
 
         return through_proxy, proxied
 
+    def forget_threads(self) -> None:
+        """Take the locks from threads that stayed behind in the parent of a fork."""
+        self._lock = threading.Lock()
+        self._access.forget_threads()
+
     def close(self) -> None:
         """Give back connections; the transport may be used again."""
         with self._lock:
@@ -308,3 +315,15 @@ def _read_rest(response: Response) -> None:
         response.data  # noqa: B018 - reads and keeps it
     except _FAILURES:
         response.close()
+
+
+_open: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for transport in list(_open):
+        transport.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
