@@ -6,13 +6,16 @@ import string
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flowblob.urls import mask, mask_text
 
 #: Text that stands nowhere else in a URL; whatever is put between, no half of it may be seen.
 LEFT, RIGHT = "qLEFTq", "zRIGHTz"
+
+#: A busy machine is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _between = st.text("@:/?#&;=%+ ,'\"[]()!$*~.-_\\" + string.digits, max_size=6)
 passwords = _between.map(lambda text: LEFT + text + RIGHT)
@@ -27,6 +30,7 @@ def _hides(text: str) -> bool:
     return LEFT not in text and RIGHT not in text
 
 
+@patient
 @given(schemes, users, encoded, hosts, tails)
 def test_an_encoded_password_is_never_shown(
     scheme: str, user: str, password: str, host: str, tail: str
@@ -35,6 +39,7 @@ def test_an_encoded_password_is_never_shown(
     assert shown == f"{scheme}://{user}:***@{host}{tail}"
 
 
+@patient
 @given(schemes, users, passwords, hosts, tails)
 @example("postgresql", "ana", f"{LEFT}@h/x?y#z&{RIGHT}", "db", "/flow")
 def test_a_raw_password_is_never_shown(
@@ -50,6 +55,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@patient
 @given(st.sampled_from(NAMES), encoded, hosts)
 def test_a_secret_parameter_is_never_shown(name: str, secret: str, host: str) -> None:
     for url in (
@@ -60,6 +66,7 @@ def test_a_secret_parameter_is_never_shown(name: str, secret: str, host: str) ->
         assert _hides(mask(url)), url
 
 
+@patient
 @given(users, passwords, st.integers(0, 3))
 def test_a_nested_url_shows_no_password_however_often_it_was_encoded(
     user: str, password: str, times: int
@@ -73,6 +80,7 @@ def test_a_nested_url_shows_no_password_however_often_it_was_encoded(
     assert shown.endswith("&cache=off")
 
 
+@patient
 @given(passwords)
 def test_a_raw_nested_url_shows_no_password(password: str) -> None:
     assert RIGHT not in mask(f"postgresql://db/flow?storage=s3://id:{password}@bucket")
@@ -116,6 +124,7 @@ def test_what_holds_no_secret_is_shown_as_it_is(url: str) -> None:
     assert mask(url) == url
 
 
+@patient
 @given(st.text(max_size=40))
 def test_masking_takes_any_text(text: str) -> None:
     mask(text)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowblob import File, Store, cached
@@ -32,6 +32,9 @@ from flowblob.trust import Keyring, message, new_key
 
 KEY = "first:" + base64.b64encode(b"one key that nobody else knows..").decode()
 OTHER = "second:" + base64.b64encode(b"another key, made much later on.").decode()
+
+#: A busy machine is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Trap:
@@ -289,6 +292,7 @@ def test_the_signature_is_what_the_note_says(
     assert blob.signature == hmac.new(secret, text, hashlib.sha256).hexdigest()
 
 
+@patient
 @given(st.lists(st.text(max_size=6), min_size=8, max_size=8))
 def test_no_two_records_share_what_is_signed(texts: list[str]) -> None:
     texts = [text.encode("utf-8", "ignore").decode() for text in texts]
