@@ -118,7 +118,11 @@ def write_notes(catalog: Catalog, notes: Sequence[Note]) -> None:
 
     It is looked at here and not when it was queued: the values of an open run still change.
     """
-    kept = {id(note.run): runs.recordable(note.run) for note in notes}
+    met = {id(note.run): note.run for note in notes}
+    kept = {each: runs.recordable(run) for each, run in met.items()}
+    if all(kept[each] is run for each, run in met.items()):
+        catalog.record(notes)
+        return
     catalog.record(
         [
             note if kept[id(note.run)] is note.run else replace(note, run=kept[id(note.run)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs.sql import columns
@@ -71,13 +72,14 @@ def _pin_entry(connection: Connection, key: str, pinned: bool) -> bool:
 
 def count_lookups(connection: Connection, notes: Sequence[Note]) -> None:
     """Add the look-ups among the notes to the figures of their day."""
-    total: dict[tuple[str, str], list[float]] = {}
+    total: dict[tuple[date, str], list[float]] = defaultdict(lambda: [0, 0, 0.0, 0])
     for note in notes:
         if not note.name:
             continue
-        figures = total.setdefault((note.at.date().isoformat(), note.name), [0, 0, 0.0, 0])
+        figures = total[note.at.date(), note.name]
         figures[1 if note.role == "miss" else 0] += 1
         figures[2] += note.seconds
         figures[3] += note.size
-    for key, figures in sorted(total.items()):  # in one order, so that two never wait in a ring
-        connection.execute(_COUNT, (*key, *figures))
+    # In one order, so that two never wait in a ring.
+    for (day, name), figures in sorted(total.items()):
+        connection.execute(_COUNT, (day.isoformat(), name, *figures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, Run, Use
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from flowblob.catalogs.sql.engine import Connection, Row
     from flowblob.drafts import Note
 
@@ -38,13 +41,13 @@ class Lineage(SqlEngine):
 
     def _record(self, connection: Connection, notes: Sequence[Note]) -> None:
         runs: dict[tuple[str, str, int], int] = {}
-        hits: dict[str, list[int]] = {}
+        hits: dict[str, list[datetime]] = defaultdict(list)
         for note in notes:
-            at = rows.to_micros(note.at)
             if note.entry:
-                hits.setdefault(note.entry, []).append(at)
+                hits[note.entry].append(note.at)
             if note.run is None:
                 continue
+            at = rows.to_micros(note.at)
             if not note.blob_id:  # nothing new is used: the run ended, and its values are final
                 self._put_run(connection, note.run, at)
                 continue
@@ -56,10 +59,11 @@ class Lineage(SqlEngine):
             self._put_use(connection, runs[note.run.identity], version, note.role, at)
         count_lookups(connection, notes)
         for key, moments in hits.items():
+            last = rows.to_micros(max(moments))
             connection.execute(
                 """UPDATE entry SET hits = hits + ?, last_hit_at =
                 CASE WHEN last_hit_at > ? THEN last_hit_at ELSE ? END WHERE key = ?""",
-                (len(moments), max(moments), max(moments), key),
+                (len(moments), last, last, key),
             )
 
     def _put_use(self, connection: Connection, run: int, version: int, role: str, at: int) -> None:
