@@ -310,6 +310,36 @@ def test_collectors_without_grace_take_nothing_from_running_puts(mongo_url):
     store.close()
 
 
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_a_put_between_the_look_of_a_collector_and_its_verdict_is_noticed(
+    catalog, make, monkeypatch, is_inline
+):
+    """It takes a payload that the collector has found to be nobody's a moment ago."""
+
+    def put(key: str):
+        op, part = new_id(), make.part(b"data")
+        if not is_inline:
+            [(payload, _)] = catalog.place(op, [make.spooled(b"data")], ttl=HOUR)
+            part = make.part(b"data", generation=payload.generation)
+        return catalog.commit(make.draft(key, op=op, parts=(part,))).blob
+
+    put("old")
+    catalog.delete(Ref("old"))
+    real, taken = MongoCatalog._condemn, []
+
+    def condemn(self, payload):
+        if not taken:
+            taken.append(put("new"))
+        return real(self, payload)
+
+    monkeypatch.setattr(MongoCatalog, "_condemn", condemn)
+    assert catalog.condemned(grace=timedelta(), limit=10) == []
+    [payload] = catalog.payloads(taken[0].id)
+    assert payload.state == "ok"
+    assert len(catalog.generations()) == 1  # it was the same one
+    assert catalog.check() == []
+
+
 # ------------------------------------------------------------------ processes and servers
 
 
