@@ -42,7 +42,7 @@ def test_every_part_is_read() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("s3://bucket/p?regio=eu", "Did you mean 'region'"),
+        ("s3://bucket/p?zone_region=eu", "Did you mean 'region'"),
         ("s3://bucket/p?cache=off", "stand before storage="),
         ("s3:///prefix", "names no bucket"),
         ("s3://b", "names no bucket"),

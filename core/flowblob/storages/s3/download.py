@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import time
@@ -46,13 +47,16 @@ class Download:
             return self._fetch(buffer, offset) if len(buffer) else 0
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="flowblob-s3") as pool:
             try:
-                counts = pool.map(
-                    lambda start: self._fetch(buffer[start : start + RANGE], offset + start), starts
-                )
-                return sum(counts)
+                return sum(pool.map(functools.partial(self._fetch_range, buffer, offset), starts))
             except BaseException:
                 self._stopped.set()
                 raise
+
+    def _fetch_range(self, buffer: memoryview, offset: int, start: int) -> int:
+        # Released by name, here and below: the frames of an error that was dealt with live until
+        # the next garbage collection, and a buffer that somebody looks at cannot be given out.
+        with buffer[start : start + RANGE] as view:
+            return self._fetch(view, offset + start)
 
     def _fetch(self, view: memoryview, offset: int) -> int:
         """Fill a view by one request, or by more if answers are cut."""
@@ -62,14 +66,15 @@ class Download:
             if self._stopped.is_set():
                 raise StorageUnavailableError("Another range of the payload could not be read")
             response = self._ask(offset + done, offset + wanted, patience)
-            wanted = min(wanted, _total(response) - offset)
-            got, trouble = self._take(response, view[done:wanted], patience)
+            wanted = max(done, min(wanted, _total(response) - offset))
+            with view[done:wanted] as rest:
+                got, trouble = self._take(response, rest, patience)
             done += got
             if got:
                 patience = Patience()  # whoever gives bytes may go on
             if done < wanted:
                 patience.wait(trouble)
-        return max(done, 0)
+        return done
 
     def _ask(self, start: int, end: int, patience: Patience) -> Response:
         response = self.transport.request(
@@ -105,7 +110,6 @@ class Download:
                 view[done : done + len(block)] = block
                 done += len(block)
         except (HTTPError, OSError) as error:
-            # Not the error itself: its traceback would keep the view, and the buffer locked.
             trouble = replies.unreachable(error, self.transport.where)
         if done < len(view) or response.status == 200:
             response.close()  # what is left of it must not stand before the next answer
