@@ -43,6 +43,9 @@ GOOD = {
     "repair": ["repair"],
     "gc": ["gc"],
     "sweep": ["sweep"],
+    "copy": ["copy", "{store}", "elsewhere"],
+    "export": ["export", "notes/first", "first.tar"],
+    "import": ["import", "bundle.tar"],
     "lineage": ["lineage", "notes/first"],
     "where": ["where"],
     "migrate": ["migrate", "--dry-run"],
@@ -77,6 +80,9 @@ BAD = {
     "repair": (["repair", "--level", "catalog"], 2),
     "gc": (["gc", "--grace", "soon"], 2),
     "sweep": (["sweep", "--min-age", "1m"], 2),
+    "copy": (["copy", "absent", "elsewhere"], 3),
+    "export": (["export", "absent", "out.tar"], 3),
+    "import": (["import", "note.txt"], 2),
     "lineage": (["lineage", "absent"], 3),
     "where": (["where", "--profile", "nobody"], 3),
     "migrate": (["migrate", "--store", "/nowhere/at/all"], 3),
@@ -99,6 +105,7 @@ def full_store(store: Store) -> Store:
     store.delete("notes/gone")
     store.put("notes/first", b"hello", run=Run(flow="f", run_id="r1", task="t"))
     assert twice(4) == 8
+    store.export_to("bundle.tar", key="notes/first")
     return store
 
 
@@ -124,7 +131,10 @@ def test_every_command_of_the_tree_has_its_example_here() -> None:
 @pytest.mark.parametrize("name", TREE)
 def test_a_command_answers_in_json(name: str, cli: Cli, full_store: Store) -> None:
     (entry,) = full_store.cache.entries()
-    done = cli(*(arg.format(entry=entry.key) for arg in GOOD[name]), "--json")
+    done = cli(
+        *(arg.format(entry=entry.key, store=full_store.settings.folder) for arg in GOOD[name]),
+        "--json",
+    )
     assert done.code == 0, done.out + done.err
     assert done.json["v"] == 1
     assert "error" not in done.json
