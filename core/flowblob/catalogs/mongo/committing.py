@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.documents import (
     entry_document,
     made_at,
-    payload_document,
     run_id,
     version_document,
 )
 from flowblob.catalogs.mongo.fences import Fences
 from flowblob.catalogs.mongo.lineage import Lineage
 from flowblob.catalogs.mongo.names import Names
-from flowblob.catalogs.mongo.placing import Placing
 from flowblob.catalogs.mongo.steps import RELEASED, Cancelled, after, new_life
+from flowblob.catalogs.mongo.supplying import Supply, Supplying
 from flowblob.catalogs.sql.content import content_hash
 from flowblob.checks import new_id
-from flowblob.drafts import Commit, Draft, Part, PlacementLost
+from flowblob.drafts import Commit, Draft
 from flowblob.errors import (
     AlreadyExistsError,
     ConflictError,
-    InvalidInputError,
     NotFoundError,
     UnavailableError,
     VersionConflictError,
@@ -38,25 +35,9 @@ if TYPE_CHECKING:
 #: How long an undecided put keeps its payloads from the collector, in milliseconds.
 _PENDING_TTL = 120_000
 _TRIES = 10_000
-_BAD = ("suspect", "damaged")
 
 
-@dataclass(slots=True)
-class _Supply:
-    """The payloads of a put.
-
-    Attributes:
-        references: Part and generation, in order.
-        fresh: Inline payloads that do not stand yet.
-        bad: For each generation, damaged ones of the same bytes.
-    """
-
-    references: list[Document]
-    fresh: dict[str, Document]
-    bad: dict[str, list[str]]
-
-
-class Committing(Names, Lineage, Fences, Placing):
+class Committing(Names, Lineage, Fences, Supplying):
     """What makes a put visible, and the look-up of what it did."""
 
     def commit(self, draft: Draft) -> Commit:
@@ -127,7 +108,7 @@ class Committing(Names, Lineage, Fences, Placing):
         if step is not None:
             self._cancel(step)
 
-    def _pending(self, draft: Draft, supply: _Supply) -> Document:
+    def _pending(self, draft: Draft, supply: Supply) -> Document:
         marks = {held.key for held in (draft.reservation,) if held is not None}
         if draft.entry is not None:
             marks.add(draft.entry.key.digest)
@@ -139,91 +120,6 @@ class Committing(Names, Lineage, Fences, Placing):
             "pinned": any(part.generation for part in draft.parts),
             **version_document(draft, content_hash(draft)),
         }
-
-    # payloads -------------------------------------------------------
-
-    def _supply(self, parts: Sequence[Part]) -> _Supply:
-        """Choose the payloads: an inline one that has the same bytes is used again."""
-        found = self._tables.payloads.many({"digest": {"$in": [part.digest for part in parts]}})
-        supply = _Supply([], {}, {})
-        for part in parts:
-            generation = part.generation
-            if part.data is not None:
-                generation = self._inline(part, found, supply)
-            if generation:
-                supply.references.append({"name": part.name, "gen": generation})
-                supply.bad[generation] = [
-                    f["_id"] for f in found if f["digest"] == part.digest and f["state"] in _BAD
-                ]
-        return supply
-
-    def _inline(self, part: Part, found: Sequence[Document], supply: _Supply) -> str:
-        for payload in found:
-            if payload["digest"] != part.digest or not payload["inline"]:
-                continue
-            if payload["state"] == "ok" and payload["data"] == part.data:
-                return str(payload["_id"])
-            if payload["state"] == "ok":  # under this digest, and yet other bytes
-                self.mark(payload["_id"], "damaged")
-                payload["state"] = "damaged"
-        for generation, fresh in supply.fresh.items():
-            if fresh["digest"] == part.digest:
-                return generation
-        if part.size > self.inline_limit:
-            raise InvalidInputError(
-                f"A payload of {part.size:,} bytes is too large to be inline on MongoDB",
-                hint=f"At most {self.inline_limit:,} bytes; leave inline out",
-            )
-        fresh = payload_document(new_id(), part, state="ok", data=part.data)
-        supply.fresh[fresh["_id"]] = fresh
-        return str(fresh["_id"])
-
-    def _settle(self, given: Sequence[Part], supply: _Supply) -> None:
-        """Make the payloads `ok`, now that a collector sees who refers to them."""
-        parts = {part.name: part for part in given}
-        self._insert_payloads(list(supply.fresh.values()))
-        standing = {
-            reference["gen"]: parts[reference["name"]]
-            for reference in supply.references
-            if reference["gen"] not in supply.fresh
-        }
-        if not self._tables.payloads.update_each(
-            [self._held(generation, part.digest) for generation, part in standing.items()]
-        ):
-            for generation, part in standing.items():
-                if not self._tables.payloads.update(*self._held(generation, part.digest)):
-                    self._refuse(generation, part)
-        for generation, bad in supply.bad.items():
-            self._heal(generation, bad)
-
-    def _refuse(self, generation: str, part: Part) -> None:
-        """Say why a payload cannot be used."""
-        found = self._tables.payloads.one({"_id": generation}, {"digest": 1})
-        if found is not None and found["digest"] != part.digest:
-            raise InvalidInputError(
-                f"Generation {generation} holds {found['digest']}, not {part.digest}"
-            )
-        if part.generation:
-            raise PlacementLost(generation)
-        raise Cancelled  # an inline copy that stood a moment ago: choose again
-
-    def _held(self, generation: str, digest: str) -> tuple[Document, Document]:
-        """Return filter and change by which a payload is `ok`, and newly referred to."""
-        return (
-            {"_id": generation, "digest": digest, "state": {"$in": ["uploading", "ok"]}},
-            {"$set": {"state": "ok", "rev": self._stamp()}, "$currentDate": {"changed_at": True}},
-        )
-
-    def _hold_ok(self, generation: str) -> bool:
-        return self._tables.payloads.update(
-            {"_id": generation, "state": "ok"}, {"$set": {"rev": self._stamp()}}
-        )
-
-    def _heal(self, generation: str, bad: Sequence[str]) -> None:
-        """Point all versions away from damaged bytes that this put brought anew."""
-        for damaged in bad:
-            if self._move(damaged, generation):
-                self._hold_ok(generation)
 
     # the decision ---------------------------------------------------
 
