@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flowblob.cached")
 
 OnError = Literal["compute", "raise"]
-_POLL_SECONDS = 0.05
+#: A waiter sleeps this share of what it has waited so far, and no longer than this.
+_POLL_SHARE, _POLL_SECONDS = 0.04, 0.05
 #: When a waiter asks for the reservation itself, soon and then ever more rarely; between, it only
 #: reads the entry. Asking takes the lock of all writers, which sixty waiters would keep busy.
 _ACQUIRE_SECONDS, _ACQUIRE_AT_LAST = 0.2, 1.6
@@ -407,7 +408,7 @@ class Computation:
     def _acquire(self, wait: timedelta | None) -> Hit | None:
         owner = self._owner or owner_name()
         deadline = None if wait is None else time.monotonic() + wait.total_seconds()
-        patience = _ACQUIRE_SECONDS
+        began, patience = time.monotonic(), _ACQUIRE_SECONDS
         while True:
             got = self._store.catalog.acquire(
                 self._key.digest,
@@ -424,7 +425,7 @@ class Computation:
                 return None
             seconds = min(got.remaining.total_seconds(), patience)
             patience = min(2 * patience, _ACQUIRE_AT_LAST)
-            if got.entry is not None or self._appears(seconds, deadline):
+            if got.entry is not None or self._appears(began, seconds, deadline):
                 served = self._serve(self._look_up(self._key))
                 if served is not None or not self._keeps:
                     return served
@@ -436,17 +437,16 @@ class Computation:
                     hint="Wait for it, or call again later",
                 )
 
-    def _appears(self, seconds: float, deadline: float | None) -> bool:
+    def _appears(self, began: float, seconds: float, deadline: float | None) -> bool:
         """Wait a little for an entry the caller has not judged yet; reading costs no lock."""
         until = time.monotonic() + seconds
         if deadline is not None:
             until = min(until, deadline)
-        pause = 0.001
         while (now := time.monotonic()) < until:
+            pause = min(max((now - began) * _POLL_SHARE, 0.001), _POLL_SECONDS)
             time.sleep(min(pause, until - now))
             if self._is_cancelled:
                 return False
-            pause = min(pause * 2, _POLL_SECONDS)
             found = self._store.catalog.glance(self._key.digest)
             if found is not None and found[0].rev != self._stale_rev:
                 return True
