@@ -7,10 +7,8 @@ import os
 import secrets
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from botocore.config import Config
@@ -22,36 +20,10 @@ from flowblob.storages.s3 import S3Storage, transport
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from buckets import Bucket, Line, Make
 from injecting import Proxy
 
 NEEDED = ("URL", "KEY", "SECRET")
-
-
-@dataclass
-class Bucket:
-    """A bucket of the test's own, seen through botocore, which shares no code with ours."""
-
-    name: str
-    endpoint: str
-    key: str
-    secret: str
-    client: Any
-
-    def url(self, endpoint: str = "", rest: str = "") -> str:
-        place = f"{self.key}:{self.secret}@{self.name}"
-        return f"s3://{place}/flow?endpoint={endpoint or self.endpoint}{rest}"
-
-    def objects(self) -> dict[str, bytes]:
-        return {
-            found["Key"]: self.client.get_object(Bucket=self.name, Key=found["Key"])["Body"].read()
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-            for found in page.get("Contents", ())
-        }
-
-    def uploads(self, name: str) -> list[str]:
-        """Ids of the unfinished uploads of a payload; MinIO lists those of a whole key only."""
-        found = self.client.list_multipart_uploads(Bucket=self.name, Prefix=f"flow/{name}")
-        return [upload["UploadId"] for upload in found.get("Uploads", ())]
 
 
 @pytest.fixture
@@ -102,14 +74,6 @@ def shaky(bucket: Bucket, proxy: Proxy) -> Iterator[S3Storage]:
     made.close()
 
 
-class Line(NamedTuple):
-    """A bucket, and a storage that reaches it through a proxy."""
-
-    bucket: Bucket
-    proxy: Proxy
-    storage: S3Storage
-
-
 @pytest.fixture
 def line(bucket: Bucket, proxy: Proxy, shaky: S3Storage) -> Line:
     return Line(bucket, proxy, shaky)
@@ -122,9 +86,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert defaults == (transport.PATIENCE,)
     monkeypatch.setattr(transport.Patience.__init__, "__defaults__", (4.0,))
     monkeypatch.setattr(transport, "_ANSWER", 1.0)
-
-
-Make = Callable[..., tuple[str, Spooled]]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bucket, Line, Make
+from buckets import Bucket, Line, Make
 from injecting import (
     Proxy,
     Reply,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
+from buckets import Make
 from injecting import Proxy, Reply, Request, answer, cut, hang
 
 from flowblob.errors import (

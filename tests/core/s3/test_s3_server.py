@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Bucket, Make
+from buckets import Bucket, Make
 from injecting import Proxy
 
 from flowblob import Dir, File, Store, cached
