@@ -19,7 +19,7 @@ SUITE = ROOT / "tests" / "conformance"
 SHARE = 0.9
 PAIRS = ["test_stores.py", "test_machine.py", "-k"]
 SELECTED = {
-    "memory": [["test_catalogs.py", "-k", "memory"], [*PAIRS, "memory"]],
+    "memory": [["test_storages.py", "test_catalogs.py", "-k", "memory"], [*PAIRS, "memory"]],
     "local": [["test_storages.py", "-k", "local"], [*PAIRS, "sqlite and local"]],
 }
 

@@ -189,6 +189,7 @@ class StoreTests:
             for blob in blobs:
                 with pytest.raises(PayloadError):
                     handle.get(blob)
+                assert [payload.state for payload in self.outside(store)] == ["suspect"]
                 with pytest.raises(PayloadError):
                     handle.verify(blob)
         assert store.put("c", data, inline=False).version == 0
