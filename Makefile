@@ -54,7 +54,7 @@ envs: $(ENVS:%=$(VENVS)/%/.ready) ## Install the three environments; nothing to 
 
 .PHONY: lock
 lock: $(UV) ## Choose new versions for requirements/
-	$(call compile,core) --extra all --group test --group data --group types --group server-test --group engine-test --group lint --group docs
+	$(call compile,core) --extra all --group test --group data --group types --group server-test --group lint --group docs
 	$(call compile,prefect) --extra prefect $(HOSTED)
 	$(call compile,airflow) --extra airflow $(HOSTED)
 	$(call resolve,benchmarks/requirements.txt) benchmarks/requirements.in
