@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.annotating import Annotating, micros, moment, to_run
@@ -12,6 +11,7 @@ from flowblob.catalogs.mongo.committing import Committing, pending
 from flowblob.catalogs.mongo.deleting import Deleting
 from flowblob.catalogs.mongo.documents import run_id, to_items
 from flowblob.catalogs.mongo.steps import WITH_ITS_KEY, Cancelled, after, new_life
+from flowblob.catalogs.refusals import check_next, parts_of, ref_of
 from flowblob.drafts import Part, PlacementLost
 from flowblob.errors import ConflictError, InvalidInputError
 from flowblob.model import EMPTY
@@ -143,9 +143,9 @@ class Absorbing(Annotating, Committing, Deleting):
             if life is None:
                 continue
             head: int = heads.setdefault(record["incarnation"], life["head"])
-            _check_next(life, head, record)
+            _check_next(record, life, head)
             heads[record["incarnation"]] = head + 1
-            _parts_of(record, parts)
+            parts_of(record, parts)
             taken.append(record)
         return taken
 
@@ -160,7 +160,7 @@ class Absorbing(Annotating, Committing, Deleting):
             self._put_run(to_run(record["run"]))
         for _ in range(_TRIES):
             with contextlib.suppress(Cancelled):
-                self._append_record(record, _parts_of(record, parts))
+                self._append_record(record, parts_of(record, parts))
                 return True
         raise self._contended(record["key"])
 
@@ -178,7 +178,7 @@ class Absorbing(Annotating, Committing, Deleting):
             life = self._life_of(record["incarnation"])
             if life is None:
                 raise Cancelled
-            _check_next(life, life["head"], record)
+            _check_next(record, life, life["head"])
             if not self._decide(step, self._numbered(record, step, life)):
                 if "what" not in life:
                     self._catch_up(life)
@@ -253,6 +253,10 @@ class Absorbing(Annotating, Committing, Deleting):
         return bool(self._change(version["key"], plan))
 
 
+def _check_next(record: Portable, life: Document, head: int) -> None:
+    check_next(record, key=_key_of(life), head=head, is_ended="what" in life)
+
+
 def _key_of(life: Document) -> str:
     return str(life["key"] if "what" in life else life["_id"])
 
@@ -271,42 +275,9 @@ def _check_same(standing: Document, record: Portable) -> None:
         record["version"],
     ):
         raise ConflictError(
-            f"id:{record['id']} is another version here than {_ref(record)}",
+            f"id:{record['id']} is another version here than {ref_of(record)}",
             hint="The two stores do not have a common past",
         )
-
-
-def _check_next(life: Document, head: int, record: Portable) -> None:
-    """Refuse a version that would take another's number, leave a gap, or revive a deleted key."""
-    key, number = _key_of(life), record["version"]
-    if key != record["key"]:
-        raise ConflictError(
-            f"{_ref(record)} stands in a life of {key!r} here",
-            hint="The two stores do not have a common past",
-        )
-    if number <= head:
-        raise ConflictError(
-            f"{key}@{number} is another version here: both stores appended to this key",
-            hint="Move other keys with a prefix, or delete the key in one of the stores",
-        )
-    if number > head + 1:
-        raise ConflictError(f"{key}@{number} cannot stand here before {key}@{head + 1}")
-    if "what" in life and record["dropped"] is None:
-        raise ConflictError(
-            f"{key!r} was deleted here, and has the new version {number}",
-            hint="Undelete the key here, or move other keys with a prefix",
-        )
-
-
-def _parts_of(record: Portable, parts: Mapping[str, Part]) -> list[Part]:
-    if record["dropped"] is not None:
-        return []
-    mine = []
-    for name, digest, *_ in record["payloads"]:
-        if digest not in parts:
-            raise InvalidInputError(f"The payload {digest} of {_ref(record)} was not stored first")
-        mine.append(replace(parts[digest], name=name))
-    return mine
 
 
 def _version_fields(record: Portable) -> Document:
@@ -327,7 +298,3 @@ def _version_fields(record: Portable) -> Document:
         "dead": None,
         "restored": 0,
     }
-
-
-def _ref(record: Portable) -> str:
-    return f"{record['key']}@{record['version']}"

@@ -16,6 +16,7 @@ from flowblob.catalogs.mongo.lineage import Lineage
 from flowblob.catalogs.mongo.names import Names
 from flowblob.catalogs.mongo.steps import RELEASED, Cancelled, after, new_life
 from flowblob.catalogs.mongo.supplying import Supply, Supplying
+from flowblob.catalogs.refusals import check_newest
 from flowblob.catalogs.sql.content import content_hash
 from flowblob.checks import new_id
 from flowblob.drafts import Commit, Draft
@@ -24,7 +25,6 @@ from flowblob.errors import (
     ConflictError,
     NotFoundError,
     UnavailableError,
-    VersionConflictError,
 )
 from flowblob.model import Blob
 from flowblob.mongodb import Document, next_order
@@ -65,7 +65,7 @@ class Committing(Names, Lineage, Fences, Supplying):
         state = self._key(draft.key) or {"_id": draft.key, **new_life()}
         try:
             # Nothing is decided here: what is refused anyway shall leave nothing behind.
-            _check_expectations(draft, state)
+            check_newest(draft, _newest_of(state))
             self._check_fences(draft)
         except (NotFoundError, ConflictError, AlreadyExistsError):
             # Perhaps because of this very put, whose reply was lost.
@@ -129,7 +129,7 @@ class Committing(Names, Lineage, Fences, Supplying):
         if state is None or step["marks"]:  # key and fences must have been right at the same time
             state = self._key_made(draft.key)
         for _ in range(_TRIES):
-            _check_expectations(draft, state)
+            check_newest(draft, _newest_of(state))
             fields: Document
             if _is_changed(draft, state["newest"], step["content"]):
                 fields = self._appended(draft, step, state)
@@ -290,20 +290,5 @@ def _is_changed(draft: Draft, newest: Document | None, content: bytes) -> bool:
     return bool(draft.signers) and newest["signer"] not in draft.signers
 
 
-def _check_expectations(draft: Draft, state: Document) -> None:
-    newest = None if state["newest"] is None else state["newest"]["version"]
-    if draft.expect_version is not None and newest is None:
-        raise NotFoundError(
-            f"{draft.key!r} does not exist, so it is not at version {draft.expect_version}",
-            hint="Leave expect_version out to begin the key",
-        )
-    if draft.expect_version is not None and newest != draft.expect_version:
-        raise VersionConflictError(
-            f"{draft.key!r} is at version {newest}, not {draft.expect_version}",
-            hint="Read the newest version and decide again",
-        )
-    if draft.create and newest is not None:
-        raise AlreadyExistsError(
-            f"{draft.key!r} exists, at version {newest}",
-            hint="Leave create out to append a version",
-        )
+def _newest_of(state: Document) -> int | None:
+    return None if state["newest"] is None else int(state["newest"]["version"])

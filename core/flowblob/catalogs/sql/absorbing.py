@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.refusals import check_next, parts_of, ref_of
 from flowblob.catalogs.sql.annotating import Annotating, micros, run_seq
 from flowblob.catalogs.sql.committing import INSERT_VERSION, Committing, attach, heal
 from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.releasing import WITH_ITS_KEY
 from flowblob.drafts import Part
-from flowblob.errors import ConflictError, InvalidInputError
+from flowblob.errors import ConflictError
 from flowblob.model import EMPTY, Run
 from flowblob.portable import CAUSES, Kind, Portable, from_moment
 
@@ -144,8 +144,9 @@ class Absorbing(Annotating, Committing, Deleting):
         life = connection.execute(_LIFE, (record["incarnation"],)).fetchone()
         if life is None:
             return False
-        _check_next(life, record)
-        mine = _parts_of(record, parts)
+        _, key, head, ended = life
+        check_next(record, key=key, head=head, is_ended=ended is not None)
+        mine = parts_of(record, parts)
         payloads = [self._settle(connection, part, now) for part in mine]
         run = record["run"] and self._put_run(connection, _to_run(record["run"]), now)
         seq = self._insert(connection, INSERT_VERSION, _version_row(record, life[0], run or None))
@@ -188,40 +189,9 @@ def _refuse_second_life(connection: Connection, key: str) -> None:
 def _check_same(standing: Row, record: Portable) -> None:
     if (standing[1], standing[2]) != (record["incarnation"], record["version"]):
         raise ConflictError(
-            f"id:{record['id']} is another version here than {_ref(record)}",
+            f"id:{record['id']} is another version here than {ref_of(record)}",
             hint="The two stores do not have a common past",
         )
-
-
-def _check_next(life: Row, record: Portable) -> None:
-    """Refuse a version that would take another's number, leave a gap, or revive a deleted key."""
-    _, key, head, ended = life
-    number = record["version"]
-    if key != record["key"]:  # what was signed for one key must not turn up under another
-        raise ConflictError(f"{_ref(record)} belongs to an incarnation of {key!r} here")
-    if number <= head:
-        raise ConflictError(
-            f"{key}@{number} is another version here: both stores appended to this key",
-            hint="Move other keys with a prefix, or delete the key in one of the stores",
-        )
-    if number > head + 1:
-        raise ConflictError(f"{key}@{number} cannot stand here before {key}@{head + 1}")
-    if ended is not None and record["dropped"] is None:
-        raise ConflictError(
-            f"{key!r} was deleted here, and has the new version {number}",
-            hint="Undelete the key here, or move other keys with a prefix",
-        )
-
-
-def _parts_of(record: Portable, parts: Mapping[str, Part]) -> list[Part]:
-    if record["dropped"] is not None:
-        return []
-    mine = []
-    for name, digest, *_ in record["payloads"]:
-        if digest not in parts:
-            raise InvalidInputError(f"The payload {digest} of {_ref(record)} was not stored first")
-        mine.append(replace(parts[digest], name=name))
-    return mine
 
 
 def _version_row(record: Portable, incarnation: int, run: int | None) -> tuple[Any, ...]:
@@ -237,7 +207,3 @@ def _version_row(record: Portable, incarnation: int, run: int | None) -> tuple[A
 
 def _to_run(record: Portable) -> Run:
     return Run(**{**record, "started_at": from_moment(record["started_at"])})
-
-
-def _ref(record: Portable) -> str:
-    return f"{record['key']}@{record['version']}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.refusals import check_newest
 from flowblob.catalogs.sql.content import content_hash
 from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.entries import Entries
@@ -15,10 +16,7 @@ from flowblob.catalogs.sql.releasing import Releasing
 from flowblob.checks import new_id
 from flowblob.drafts import Commit, Draft, Part, PlacementLost
 from flowblob.errors import (
-    AlreadyExistsError,
     InvalidInputError,
-    NotFoundError,
-    VersionConflictError,
 )
 from flowblob.model import Blob
 
@@ -79,7 +77,7 @@ class Committing(Names, Lineage, Entries, Placing, Releasing):
         if done is not None:
             return Commit(self._blob(connection, done[0]), bool(done[1]))
         head = connection.execute(_HEAD, (draft.key,)).fetchone()
-        _check_expectations(draft, head)
+        check_newest(draft, None if head is None else head[3])
         now = self._now(connection)
         if draft.reservation is not None:
             self._check_lease(connection, draft.reservation)
@@ -199,25 +197,6 @@ def _names(draft: Draft) -> set[str]:
     leases = (draft.reservation, draft.entry.reservation if draft.entry else None)
     entry = {draft.entry.key.digest} if draft.entry else set()
     return {draft.key} | entry | {lease.key for lease in leases if lease}
-
-
-def _check_expectations(draft: Draft, head: Row | None) -> None:
-    newest = None if head is None else head[3]
-    if draft.expect_version is not None and newest is None:
-        raise NotFoundError(
-            f"{draft.key!r} does not exist, so it is not at version {draft.expect_version}",
-            hint="Leave expect_version out to begin the key",
-        )
-    if draft.expect_version is not None and newest != draft.expect_version:
-        raise VersionConflictError(
-            f"{draft.key!r} is at version {newest}, not {draft.expect_version}",
-            hint="Read the newest version and decide again",
-        )
-    if draft.create and newest is not None:
-        raise AlreadyExistsError(
-            f"{draft.key!r} exists, at version {newest}",
-            hint="Leave create out to append a version",
-        )
 
 
 def attach(
