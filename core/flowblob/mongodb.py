@@ -96,6 +96,7 @@ class Database:
             AuthError: Not allowed.
         """
         end = time.monotonic() + WAIT.total_seconds()
+        # It bounds the search for a server, too, whatever the URL says about that.
         with pymongo.timeout(WAIT.total_seconds()):
             while True:
                 try:
@@ -135,9 +136,6 @@ class Database:
         self._make().close()  # which has connected to nothing: it reads the rest
 
     def _make(self) -> Any:
-        options: dict[str, Any] = {}
-        if "serverselectiontimeoutms" not in self.url.lower():
-            options["serverSelectionTimeoutMS"] = int(WAIT / timedelta(milliseconds=1))
         try:
             return pymongo.MongoClient(
                 self.url,
@@ -149,7 +147,6 @@ class Database:
                 journal=True,
                 readConcernLevel="majority",
                 readPreference="primary",
-                **options,
             )
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
             raise InvalidInputError(f"{self.masked!r} is no URL of MongoDB: {error}") from error

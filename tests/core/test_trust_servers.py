@@ -9,6 +9,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -201,7 +202,10 @@ def _hostile_urls() -> Iterator[str]:
         yield f"sqlite://{folder}?storage=s3://AKIA123:{coded}@bucket/p?nosuch={coded}"
 
 
-def test_no_error_of_a_driver_shows_a_password(tmp_path: Path, caplog: Any) -> None:
+def test_no_error_of_a_driver_shows_a_password(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowblob.mongodb.WAIT", timedelta(seconds=2))
     urls = list(_hostile_urls())
     if not urls:
         pytest.skip("FLOWBLOB_TEST_POSTGRES_URL, _MONGO_URL and _S3_URL are not set")
@@ -219,6 +223,7 @@ def test_no_error_of_a_driver_shows_a_password(tmp_path: Path, caplog: Any) -> N
 
 def test_a_store_on_a_server_shows_no_password_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     _server("POSTGRES")
+    monkeypatch.setattr("flowblob.mongodb.WAIT", timedelta(seconds=2))
     for url in _hostile_urls():
         with suppress(FlowblobError):
             store = Store(url)

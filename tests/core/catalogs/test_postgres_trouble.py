@@ -44,7 +44,7 @@ def begin(processes):
 
 class Server:
     def __init__(self, root):
-        self.env = os.environ | {"FLOWBLOB_SERVERS": str(root)}
+        self.env = os.environ | {"FLOWBLOB_SERVERS_DATA": str(root)}
         told = self.do("up", "postgres")
         self.url = told.split("FLOWBLOB_TEST_POSTGRES_URL='")[1].partition("'")[0]
         self.state = Path(root) / "state.json"
