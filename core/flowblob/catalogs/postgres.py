@@ -105,7 +105,6 @@ class PostgresCatalog(SqlCatalog):
         steps = _in_transaction(
             link,
             lambda: list(postgres_schema.migrate(link, self._target.schema, self.url)),
-            is_durable=True,
         )
         if steps:
             logger.info("Migrated %s to schema %s", self.url, steps[-1])
@@ -174,21 +173,18 @@ class PostgresCatalog(SqlCatalog):
     def _write_relaxed(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._transact(
-            step, self._deadline(), lambda link: step(link, *args, **kwargs), is_durable=False
-        )
+        # Durable here: a lease outlives the server that a crash takes down, since its holder does.
+        return self._write(step, *args, **kwargs)
 
     def _transact(
         self,
         step: Callable[..., T],
         deadline: float,
         bound: Callable[[Link], T],
-        *,
-        is_durable: bool = True,
     ) -> T:
         self._open(deadline)
         return self._attempt(
-            lambda link: _in_transaction(link, lambda: bound(link), is_durable=is_durable),
+            lambda link: _in_transaction(link, lambda: bound(link)),
             deadline,
             repeatable=is_repeatable(step),
         )
@@ -255,8 +251,8 @@ def _link(connection: Connection) -> Link:
     return connection
 
 
-def _in_transaction(link: Link, step: Callable[[], T], *, is_durable: bool) -> T:
-    link.begin(is_durable=is_durable)
+def _in_transaction(link: Link, step: Callable[[], T]) -> T:
+    link.begin()
     try:
         result = step()
     except BaseException:

@@ -90,15 +90,14 @@ class Link:
         """Run statements that return nothing."""
         self.driver.execute(script)
 
-    def begin(self, *, is_durable: bool) -> None:
+    def begin(self) -> None:
         """Begin a transaction in which every wait of the server ends before our own."""
         left = self.driver.deadline - time.monotonic()
         limit = max(1, int(1000 * max(left - 1, left * 0.8)))
         names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
         text = "; ".join(f"SET LOCAL {name} = {limit}" for name in names)
-        relaxed = "" if is_durable else "; SET LOCAL synchronous_commit = off"
         self.moment = 0
-        self.run(f"BEGIN ISOLATION LEVEL READ COMMITTED; {text}{relaxed}")
+        self.run(f"BEGIN ISOLATION LEVEL READ COMMITTED; {text}")
 
     def lock(self, numbers: Sequence[int]) -> None:
         """Queue for these locks, in one order everywhere; they end with the transaction."""
