@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from flowblob.store import Store
 
 SPACE = "prefect"
+#: Begins the names of storage keys that no database could hold as they are.
+_QUOTED = "quoted:"
 _RECORD = b'{"metadata":'
 _PICKLE = PickleSerializer().model_dump()
 _METADATA = b'{"storage_key":'
@@ -146,9 +148,15 @@ def _dump(told: dict[str, Any]) -> bytes:
 
 
 def _name(path: str) -> str:
-    # A lone surrogate is text for Python and for no database.
+    if path.startswith(_QUOTED) or not _is_text(path):
+        return _QUOTED + quote(path, errors="surrogatepass")
+    return path
+
+
+def _is_text(path: str) -> bool:
+    """Say whether databases can hold it: a lone surrogate or a NUL is text for Python only."""
     try:
         path.encode()
     except UnicodeEncodeError:
-        return quote(path, errors="surrogatepass")
-    return path
+        return False
+    return "\0" not in path

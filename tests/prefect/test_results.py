@@ -257,7 +257,7 @@ def test_a_storage_key_of_the_user_is_any_text(block: FlowblobStorage, store: St
 
 
 def test_bytes_that_no_run_writes_come_back_as_they_were(block: FlowblobStorage) -> None:
-    for path in ("a/b.bin", "../x", "a" * 3000, "é@1", "\x00", "a//b", "lone \ud800"):
+    for path in ("a/b.bin", "../x", "a" * 3000, "é@1", "\x00", "quoted:%00", "a//b", "lone \ud800"):
         content = path.encode(errors="surrogatepass") + b"\x00\xff"
         block.write_path(path, content)
         assert block.read_path(path) == content
