@@ -114,6 +114,8 @@ def cached(
     )
 
     def decorate(plain: Callable[..., Any]) -> Any:
+        if problem := refusals.of_function(plain):
+            raise flowblob.errors.InvalidInputError(problem)
         made: Any = flowblob.cached(**options)(plain)
         made.airflow_options = extra
         return made
@@ -132,6 +134,9 @@ def adopt(task: Any) -> None:
         return
     if problem := refusals.of_python_task(type(task)) or refusals.of_task(task):
         # A listener cannot fail a task, so the task's own execution does.
+        task.execute = functools.partial(refusals.refuse, problem)
+        return
+    if problem := refusals.of_function(function.cached_call.function):
         task.execute = functools.partial(refusals.refuse, problem)
         return
     call = _without_host_arguments(function.cached_call)

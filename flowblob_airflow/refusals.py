@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from airflow.sdk.exceptions import AirflowFailException
 
 from flowblob.errors import NotSupportedError
+from flowblob.iterating import is_generator
 
 
 def of_class(operator: Any) -> str:
@@ -46,6 +47,17 @@ def of_python_task(operator: Any) -> str:
         f"{operator.__name__} runs the source of its function in another environment, "
         "without its decorators. Use cached_operator, or put @cached under @task"
     )
+
+
+def of_function(function: Any) -> str:
+    """Return why the outputs of this function cannot be cached, empty if they can."""
+    if is_generator(function):
+        return (
+            f"{function.__qualname__} is a generator: Airflow runs it for the asset metadata that "
+            "it yields, and its result is none of its items. Return the result, and add metadata "
+            "to outlet_events"
+        )
+    return ""
 
 
 def of_task(task: Any) -> str:

@@ -455,6 +455,11 @@ def test_a_generator_is_refused_when_it_is_decorated():
 
     with pytest.raises(flowblob.errors.InvalidInputError, match="generator"):
         cached(lines)
+    with DAG("d") as dag:
+        task(flowblob.cached(lines))()
+    result = Host().run(dag, "lines")
+    assert result.state == "failed"
+    assert "generator" in str(result.error)
 
 
 @pytest.mark.parametrize("options", [{"on_clear": "keep"}, {"on_hit": "fail"}, {"wait": "soon"}])
