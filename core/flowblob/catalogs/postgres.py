@@ -102,9 +102,9 @@ class PostgresCatalog(SqlCatalog):
 
     def _migrate(self, link: Link) -> list[int]:
         postgres_schema.check_server(link)
+        schema = self._target.schema
         steps = _in_transaction(
-            link,
-            lambda: list(postgres_schema.migrate(link, self._target.schema, self.url)),
+            link, lambda link: list(postgres_schema.migrate(link, schema, self.url))
         )
         if steps:
             logger.info("Migrated %s to schema %s", self.url, steps[-1])
@@ -184,7 +184,7 @@ class PostgresCatalog(SqlCatalog):
     ) -> T:
         self._open(deadline)
         return self._attempt(
-            lambda link: _in_transaction(link, lambda: bound(link)),
+            lambda link: _in_transaction(link, bound),
             deadline,
             repeatable=is_repeatable(step),
         )
@@ -251,10 +251,10 @@ def _link(connection: Connection) -> Link:
     return connection
 
 
-def _in_transaction(link: Link, step: Callable[[], T]) -> T:
+def _in_transaction(link: Link, step: Callable[[Link], T]) -> T:
     link.begin()
     try:
-        result = step()
+        result = step(link)
     except BaseException:
         link.roll_back()
         raise

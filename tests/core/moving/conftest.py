@@ -16,17 +16,6 @@ from flowblob.testing.moving import in_any_order, scan_all
 Everything = dict[Kind, list[str]]
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith("FLOWBLOB_")]:
-        if not name.startswith("FLOWBLOB_TEST_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("CACHE", "CONFIG", "DATA"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-
-
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path / "old") as store:
