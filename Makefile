@@ -63,8 +63,8 @@ lock: $(UV) ## Choose new versions for requirements/
 clean: ## Remove the environments and everything that tools made
 	rm -rf $(VENVS) .nox .reports .mypy_cache .ruff_cache .pytest_cache .hypothesis site dist .coverage*
 
-# What each host's environment gets beside the host.
-HOSTED := --extra postgres --extra server --extra tables --group test --group data --group types
+# What each host's environment gets beside the host: every engine, since both hosts are tested on them.
+HOSTED := --extra mongo --extra postgres --extra s3 --extra server --extra tables --group test --group data --group types
 resolve = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --output-file $(1) pyproject.toml
 compile = $(call resolve,requirements/$(1).txt)
 
