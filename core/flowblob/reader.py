@@ -143,7 +143,11 @@ class PayloadReader:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except (PayloadMissingError, PayloadCorruptError):
+        except PayloadMissingError as error:
+            self._tell()
+            # A storage knows the payload by its own name only; people know the version.
+            raise PayloadMissingError(f"{self._what}: {error.message}", hint=error.hint) from error
+        except PayloadCorruptError:
             self._tell()
             raise
 

@@ -187,7 +187,7 @@ class StoreTests:
             store.storage.write(payload.name, make.spooled(changed[how]), op=new_id())
         for handle in (second, store):
             for blob in blobs:
-                with pytest.raises(PayloadError):
+                with pytest.raises(PayloadError, match=blob.ref):
                     handle.get(blob)
                 assert [payload.state for payload in self.outside(store)] == ["suspect"]
                 with pytest.raises(PayloadError):
