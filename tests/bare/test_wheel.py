@@ -118,5 +118,5 @@ def test_a_missing_host_is_said_with_the_extra_that_brings_it(
         [bare / "python", "-c", f"from flowblob_{host} import anything"],
         env=clean, cwd=tmp_path, text=True, capture_output=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
     assert "ImportError" in done.stderr or "ModuleNotFoundError" in done.stderr

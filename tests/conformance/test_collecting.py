@@ -82,7 +82,7 @@ def race(*arguments: object) -> list[str]:
     try:
         for process in running:
             assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            assert process.stdout.readline() == "ready\n", process.communicate()
         for process in running:
             assert process.stdin is not None
             process.stdin.write("\n")

@@ -24,7 +24,7 @@ def python(code: str, *, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_a_second_copy_under_the_name_of_its_folder_is_refused() -> None:
     # An editable install puts the repository root on the path, and with it the folder `core`.
     done = python("import core.flowblob")
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
     assert "ImportError" in done.stderr
 
 

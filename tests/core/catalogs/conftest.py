@@ -119,7 +119,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in running:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        _, said = process.communicate()
+        sys.stderr.write(said)  # seen where the test fails
 
 
 @pytest.fixture

@@ -82,7 +82,9 @@ def program(folder: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     def call(*args: object, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
         command = [str(Path(sys.executable).with_name("flowblob")), *map(str, args)]
         environ = {**os.environ, **env}
-        return subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
+        sys.stderr.write(done.stderr.decode(errors="replace"))  # seen where the test fails
+        return done
 
     return call
 
