@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import subprocess
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -25,4 +26,15 @@ def pytest_runtest_makereport(
     if required and report.skipped and item.get_closest_marker("services") is not None:
         report.outcome = "failed"
         report.longrepr = f"--require-services: {call.excinfo.value if call.excinfo else 'skipped'}"
+    if report.failed and call.excinfo is not None:
+        report.sections += _said_by_child(call.excinfo.value)
     return report
+
+
+def _said_by_child(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield what a failed child wrote: the message of its error names the exit code alone."""
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        for name in ("stdout", "stderr"):
+            if said := getattr(error, name):
+                text = said if isinstance(said, str) else said.decode(errors="replace")
+                yield f"Child's {name}", text
