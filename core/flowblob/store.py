@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
-from flowblob import config, lazy, reserving, runs, transfer
+from flowblob import config, engines, lazy, reserving, runs, transfer
 from flowblob.cache import Cache
 from flowblob.checks import validate_alias, validate_key
 from flowblob.drafts import Commit
@@ -108,7 +108,7 @@ class Store(Labels, Links, Moving, Upkeep):
         self.settings = settings
         self.catalog: Catalog
         self.storage: Storage
-        self.catalog, self.storage = config.open_engines(settings)
+        self.catalog, self.storage = engines.open_engines(settings)
         self.storage.claim(self.catalog.store_id)
         trust = Trust(
             self.catalog, self.storage, keyring=keyring, allow_pickle=settings.allow_pickle

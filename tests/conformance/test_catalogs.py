@@ -8,7 +8,7 @@ import pytest
 from engines import ENGINES, Engine
 
 from flowblob.abc import Catalog
-from flowblob.config import open_catalog
+from flowblob.engines import open_catalog
 from flowblob.testing import CatalogTests
 
 

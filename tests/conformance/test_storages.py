@@ -8,7 +8,7 @@ import pytest
 from engines import STORAGES, Engine
 
 from flowblob.abc import Storage
-from flowblob.config import open_storage
+from flowblob.engines import open_storage
 from flowblob.testing import StorageTests
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowblob import config
+from flowblob import config, engines
 from flowblob.errors import InvalidInputError, NotFoundError, NotSupportedError
 from flowblob.urls import mask
 
@@ -200,7 +200,7 @@ def test_a_mistyped_variable_is_warned_of_once(
 )
 def test_a_url_that_cannot_be_is_refused(url: str, env: dict[str, str], project: Path) -> None:
     with pytest.raises(InvalidInputError):
-        config.open_engines(config.find(url, env=env, cwd=project))
+        engines.open_engines(config.find(url, env=env, cwd=project))
 
 
 def test_an_unknown_parameter_is_named_with_the_one_that_was_meant() -> None:
@@ -211,9 +211,9 @@ def test_an_unknown_parameter_is_named_with_the_one_that_was_meant() -> None:
 @pytest.mark.parametrize("scheme", ["redis", "ftp", "nonsense"])
 def test_an_engine_that_is_not_there_is_answered_with_those_that_are(scheme: str) -> None:
     with pytest.raises(NotSupportedError, match=r"memory.*sqlite"):
-        config.open_catalog(f"{scheme}://host/db")
+        engines.open_catalog(f"{scheme}://host/db")
     with pytest.raises(NotSupportedError, match=r"memory.*sqlite"):
-        config.open_storage(f"{scheme}://host/db")
+        engines.open_storage(f"{scheme}://host/db")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_all_ways_to_write_a_folder_name_one_store(tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     quoted = str(folder).replace(" ", "%20")
     for url in (str(folder), f"sqlite://{quoted}", f"sqlite:///{quoted}", f"file://{quoted}"):
-        catalog, storage = config.open_engines(config.find(url, env={"HOME": str(tmp_path)}))
+        catalog, storage = engines.open_engines(config.find(url, env={"HOME": str(tmp_path)}))
         storage.claim(catalog.store_id)
         assert (folder / "catalog.db").exists()
         assert storage.url == (folder / "payloads").as_uri()
@@ -258,19 +258,19 @@ def test_all_ways_to_write_a_folder_name_one_store(tmp_path: Path) -> None:
 
 
 def test_a_new_store_is_closed_to_others(tmp_path: Path) -> None:
-    config.open_catalog(str(tmp_path / "new")).close()
+    engines.open_catalog(str(tmp_path / "new")).close()
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidInputError, match="is a file"):
-        config.open_catalog(str(tmp_path / "file"))
+        engines.open_catalog(str(tmp_path / "file"))
 
 
 def test_payloads_may_be_elsewhere(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/catalog?storage={tmp_path}/bytes"
-    catalog, storage = config.open_engines(config.find(url, env={"HOME": str(tmp_path)}))
+    catalog, storage = engines.open_engines(config.find(url, env={"HOME": str(tmp_path)}))
     assert storage.url == (tmp_path / "bytes").as_uri()
     catalog.close()
     storage.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowblob import config
+from flowblob import config, engines
 from flowblob.cli.text import clean
 from flowblob.errors import NotFoundError
 
@@ -59,7 +59,7 @@ class Session:
     def is_made(self) -> bool:
         """Whether the store exists; True where only opening it can tell."""
         folder = self.settings.folder
-        return folder is None or (folder / config.CATALOG_FILE).exists()
+        return folder is None or (folder / engines.CATALOG_FILE).exists()
 
     def store(self, *, make: bool = False) -> Store:
         """Open the store.
@@ -89,7 +89,7 @@ class Session:
 
     def catalog(self) -> Catalog:
         """Open the catalog alone, for what must be quick."""
-        return self._store.catalog if self._store else config.open_catalog(self.settings.url)
+        return self._store.catalog if self._store else engines.open_catalog(self.settings.url)
 
     def close(self) -> None:
         """Write what waits and give the store back."""

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, cast
 from unittest import mock
 
-from flowblob import Store, config
+from flowblob import Store, config, engines
 from flowblob.abc import Catalog, Storage
 from flowblob.drafts import Spooled
 from flowblob.errors import CatalogUnavailableError, StorageUnavailableError
@@ -155,15 +155,15 @@ class FlakyCatalog(_Flaky):
 def open_flaky(url: str, plan: Plan) -> Store:
     """Open a store both of whose engines fail by a plan."""
     settings = config.find(url)
-    real = config.open_engines
+    real = engines.open_engines
 
-    def engines(settings: config.Settings) -> tuple[Catalog, Storage]:
+    def flaky(settings: config.Settings) -> tuple[Catalog, Storage]:
         catalog, storage = real(settings)
         return cast("Catalog", FlakyCatalog(catalog, plan)), cast(
             "Storage", FlakyStorage(storage, plan)
         )
 
-    with mock.patch.object(config, "open_engines", engines):
+    with mock.patch.object(engines, "open_engines", flaky):
         return Store.from_settings(settings)
 
 

@@ -283,7 +283,7 @@ WORKER = """
     from pathlib import Path
     from flowblob.catalogs import migrations
     migrations.folder = Path(sys.argv[2])
-    from flowblob.config import open_catalog
+    from flowblob.engines import open_catalog
     catalog = open_catalog(sys.argv[1])
     print("ready", flush=True)
     sys.stdin.readline()

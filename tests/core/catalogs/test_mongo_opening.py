@@ -11,7 +11,7 @@ pytest.importorskip("pymongo")
 
 import pymongo
 
-from flowblob import config
+from flowblob import config, engines
 from flowblob.catalogs.mongo import MongoCatalog, schema
 from flowblob.errors import (
     AuthError,
@@ -67,7 +67,7 @@ def test_no_secret_is_shown(url):
 
 def test_a_catalog_is_found_by_its_scheme():
     for url in ("mongodb://host/db",):
-        assert isinstance(config.open_catalog(url), MongoCatalog)
+        assert isinstance(engines.open_catalog(url), MongoCatalog)
     assert config.find("mongodb://host/db?w=2&storage=gridfs").storage == (
         "gridfs+mongodb://host/db?w=2"
     )
@@ -79,7 +79,7 @@ def test_a_missing_driver_names_the_command(monkeypatch):
     monkeypatch.delitem(sys.modules, "flowblob.mongodb")
     monkeypatch.setitem(sys.modules, "pymongo", None)
     with pytest.raises(ImportError, match=r"pip install 'flowblob\[mongo\]'"):
-        config.open_catalog("mongodb://host/db")
+        engines.open_catalog("mongodb://host/db")
 
 
 def test_a_server_that_is_not_there_is_told_in_time():

@@ -11,7 +11,7 @@ import pytest
 
 from flowblob.catalogs import postgres_text, postgres_url
 from flowblob.catalogs.postgres import PostgresCatalog
-from flowblob.config import open_engines
+from flowblob.engines import open_engines
 from flowblob.errors import (
     CatalogUnavailableError,
     InvalidInputError,
@@ -113,7 +113,7 @@ def test_without_the_driver_the_way_to_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for name in [name for name in sys.modules if name.startswith("flowblob.catalogs.postgres")]:
         monkeypatch.delitem(sys.modules, name)
-    from flowblob.config import open_catalog
+    from flowblob.engines import open_catalog
 
     with pytest.raises(MissingDependencyError) as caught:
         open_catalog("postgresql://db/flow")

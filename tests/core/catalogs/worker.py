@@ -14,8 +14,8 @@ from typing import Any
 from flowblob.catalogs.sql import SqlCatalog
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.checks import new_id
-from flowblob.config import open_catalog
 from flowblob.drafts import Draft, EntryDraft, Part
+from flowblob.engines import open_catalog
 from flowblob.errors import (
     CatalogUnavailableError,
     ReservationLostError,
