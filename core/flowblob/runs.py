@@ -153,16 +153,14 @@ def _json_only(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def ask_hosts(question: str) -> Iterator[Callable[..., Any]]:
-    """Yield what each host in use answers a question with.
+def ask_hosts(question: str) -> list[Callable[..., Any]]:
+    """Return what each host in use answers a question with.
 
     Args:
         question: `runs` (which run is current), `stores` (which store it uses) or `outputs` (what
             the output of a function is called): the entry-point group `flowblob.<question>`.
     """
-    for name in _entry_points(question):
-        if name in sys.modules:
-            yield _load(question, name)
+    return [_load(question, name) for name in _entry_points(question) if name in sys.modules]
 
 
 @functools.cache

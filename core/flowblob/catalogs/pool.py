@@ -111,7 +111,7 @@ class Pool:
             if self._readers:
                 return self._readers.pop()
         try:
-            return self._new(durable=True)
+            return self._new(durable=False)  # what it writes itself are counts, see `_write_counts`
         except BaseException:
             self._count_out()
             raise

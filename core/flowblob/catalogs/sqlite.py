@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 from flowblob.catalogs import migrations, sqlite_file
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.lock import WAIT_SECONDS, WriteLock
-from flowblob.catalogs.pool import MemoryPool, Pool, close_for_good
+from flowblob.catalogs.pool import MemoryPool, Pool, Reader, close_for_good
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
 from flowblob.ownership import is_private
 
@@ -174,19 +174,30 @@ class SqliteCatalog(SqlCatalog):
     ) -> T:
         return self._transact(False, lambda connection: step(connection, *args, **kwargs))
 
+    def _write_counts(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        # On the connection that reads: to it, its own commit is no change, so that it keeps its
+        # pages and what it remembers. Else the first hit after every batch would take 0.3 ms more.
+        if self.path is None:
+            return self._write_relaxed(step, *args, **kwargs)
+        if not self._store_id:
+            self._open()
+        pool, epoch, reader = self._pool, self._pool.epoch, None
+        with sqlite_file.translated(self.path):
+            try:
+                with self._lock:
+                    reader = pool.take()  # under the lock: who forks holds it and awaits readers
+                    return _transact(reader, lambda connection: step(connection, *args, **kwargs))
+            finally:
+                if reader is not None:
+                    pool.give(reader, epoch)
+
     def _transact(self, durable: bool, step: Callable[[Connection], T]) -> T:
         if not self._store_id:
             self._open()
         with sqlite_file.translated(self.path), self._lock:
-            connection = self._pool.writer(durable)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = step(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                sqlite_file.roll_back(connection)
-                raise
-            return result
+            return _transact(self._pool.writer(durable), step)
 
     def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
         # RETURNING would need SQLite 3.35, which long-term distributions do not have yet.
@@ -216,3 +227,14 @@ class SqliteCatalog(SqlCatalog):
             "counts": self._counts(),
             **self._read(partial(sqlite_file.facts, self.path)),
         }
+
+
+def _transact(connection: Reader, step: Callable[[Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = step(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        sqlite_file.roll_back(connection)
+        raise
+    return result

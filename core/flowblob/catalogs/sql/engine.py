@@ -62,9 +62,9 @@ class Dialect:
 
 
 def repeatable(step: Callable[P, T]) -> Callable[P, T]:
-    """Mark a step that may run twice: the second time it finds what the first one did.
+    """Mark a step that may run twice, whatever others did between: it finds what it did before.
 
-    An engine whose reply to a commit was lost repeats only such steps.
+    An engine that may lose the reply to a commit must find out what became of any other step.
     """
     step.__dict__["is_repeatable"] = True
     return step
@@ -110,6 +110,12 @@ class SqlEngine(Catalog):
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `_write`, but a power cut may take the last moments: for what dies with the boot."""
+
+    def _write_counts(
+        self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `_write_relaxed`, for counts that no look-up tells: what is remembered stays true."""
+        return self._write_relaxed(step, *args, **kwargs)
 
     @abstractmethod
     def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:

@@ -36,8 +36,10 @@ class Lineage(SqlEngine):
     """Who wrote and read which version."""
 
     def record(self, notes: Sequence[Note]) -> None:
-        if notes:
+        if any(note.run for note in notes):
             self._write_relaxed(self._record, notes)
+        elif notes:
+            self._write_counts(self._record, notes)
 
     def _record(self, connection: Connection, notes: Sequence[Note]) -> None:
         runs: dict[tuple[str, str, int], int] = {}
