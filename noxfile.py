@@ -19,14 +19,18 @@ VENVS = ROOT / ".venvs"
 REPORTS = ROOT / ".reports"
 PACKAGES = {"core": "core/flowblob", "prefect": "flowblob_prefect", "airflow": "flowblob_airflow"}
 
+#: tools/check.py runs the sessions of a lane one after another, and the lanes side by side: the
+#: hosts wait for servers of their own most of the time.
+LANES = (
+    ("lint", "types", "bare", "core", "conformance"),
+    ("prefect", "airflow", "cross", "docs"),
+)
 #: They talk to no server, so they need not wait for the slowest to be built.
 ALONE = ("bare", "docs")
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = [
-    "lint", "types", "docs", "bare", "core", "conformance", "prefect", "airflow", "cross",
-]  # fmt: skip
+nox.options.sessions = [session for lane in LANES for session in lane]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -45,6 +49,8 @@ def pytest(session: nox.Session, env: str, *arguments: str, workers: int = 1) ->
     required = ["--require-services"] if found else []
     session.run(
         tool(env, "python"), "-m", "pytest", f"--junit-xml={REPORTS / session.name}.xml",
+        # Others run beside it.
+        "-o", f"cache_dir=.pytest_cache/{session.name}",
         *parallel, *required, *wanted, *session.posargs,
         env={
             **found,
@@ -53,6 +59,7 @@ def pytest(session: nox.Session, env: str, *arguments: str, workers: int = 1) ->
             "PYTHONDONTWRITEBYTECODE": None,
         },
         external=True,
+        interrupt_timeout=15,  # servers of the tests' own are stopped first
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def answers(port: int, process: subprocess.Popen, seconds: float = 60) -> bool:
+def answers(port: int, process: subprocess.Popen, seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -80,8 +80,8 @@ def answers(port: int, process: subprocess.Popen, seconds: float = 60) -> bool:
     return False
 
 
-def spawn(data: Path, port: int, command: list[object], **options) -> int:
-    log = data.parent / f"{data.name}.log"
+def spawn(data: Path, state: dict, command: list[object], **options) -> int:
+    port, log = state["port"], data.parent / f"{data.name}.log"
     # Right after a SIGKILL, what the dead server held may linger for a moment.
     for last in (False, False, False, True):
         with log.open("ab") as out:
@@ -93,8 +93,11 @@ def spawn(data: Path, port: int, command: list[object], **options) -> int:
                 start_new_session=True,
                 **options,
             )
+        state["pid"] = process.pid  # so that `down` finds it if we are interrupted here
         if answers(port, process):
             return process.pid
+        process.kill()
+        process.wait()
         if not last:
             time.sleep(2)
     raise SystemExit(f"no server on port {port}; end of {log}:\n{log.read_text()[-3000:]}")
@@ -124,7 +127,7 @@ class Postgres:
             run(binaries / "initdb", "-D", data, *login, *text, cwd="/", **drop)
         listen = ["-h", "127.0.0.1", "-p", state["port"], "-k", "", "-c", "max_connections=200"]
         command = [binaries / "postgres", "-D", data, *listen]
-        pid = spawn(data, state["port"], command, cwd="/", **drop)
+        pid = spawn(data, state, command, cwd="/", **drop)
         # The port answers before recovery after a kill has finished.
         ready = [binaries / "pg_isready", "-q", "-U", "flowblob", "-h", "127.0.0.1"]
         for _ in range(100):
@@ -159,7 +162,7 @@ class Minio:
         listen = ["--address", f"127.0.0.1:{state['port']}", "--console-address", "127.0.0.1:0"]
         root = {"MINIO_ROOT_USER": state["key"], "MINIO_ROOT_PASSWORD": state["secret"]}
         command = [binary, "server", data, *listen]
-        return spawn(data, state["port"], command, env={**os.environ, **root})
+        return spawn(data, state, command, env={**os.environ, **root})
 
     def env(self, state: dict) -> dict[str, str]:
         return {
@@ -188,7 +191,7 @@ class Mongo:
         folder = self.build()
         data.mkdir(parents=True, exist_ok=True)
         java = ["java", "-Xmx1g", "-cp", f"{folder}/lib/*:{folder}"]
-        return spawn(data, state["port"], [*java, "MongoWire", state["port"]])
+        return spawn(data, state, [*java, "MongoWire", state["port"]])
 
     def env(self, state: dict) -> dict[str, str]:
         return {
@@ -241,8 +244,10 @@ def start(name: str, states: dict[str, dict]) -> None:
     if alive(state.get("pid")):
         return
     began = time.monotonic()
-    state["pid"] = SERVERS[name].start(DATA / name, state)
-    save(states)
+    try:
+        state["pid"] = SERVERS[name].start(DATA / name, state)
+    finally:
+        save(states)
     note(f"{name}: port {state['port']}, pid {state['pid']}, {time.monotonic() - began:.1f} s")
 
 
