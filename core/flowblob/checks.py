@@ -23,6 +23,7 @@ METADATA_BYTES = 1 << 20
 TAG_BYTES = 1024
 TAG_NAME_LENGTH = 255
 LATEST = "latest"
+_LAST = "\U0010ffff"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\@]")
@@ -55,6 +56,20 @@ def validate_key(key: object) -> str:
         )
     assert isinstance(key, str)
     return key
+
+
+def beyond(prefix: str) -> str:
+    """Return the text that follows on all keys that begin with a prefix, by their code points.
+
+    Example:
+        >>> beyond("a/")
+        'a0'
+    """
+    head = prefix.rstrip(_LAST)
+    if not head:
+        return _LAST * KEY_BYTES  # longer than any key
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no text
 
 
 def _key_problem(key: object) -> str:

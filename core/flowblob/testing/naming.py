@@ -332,6 +332,18 @@ class NameTests(CatalogContract):
             assert [b.key for b in catalog.blobs(prefix=prefix)] == [f"{prefix}b"]
         assert catalog.blobs(prefix="^a") == []
 
+    def test_a_prefix_may_be_followed_by_any_character(self, catalog: Catalog, make: Make) -> None:
+        last = "\U0010ffff"
+        keys = ["a", "a\ud7ff", f"a{last}", f"a{last}{last}", f"a{last * 255}"]
+        for key in [*keys, "b", last]:
+            catalog.commit(make.draft(key, kind="any"))
+        assert [b.key for b in catalog.blobs(prefix="a")] == keys
+        assert [b.key for b in catalog.blobs(prefix="a", filters={"kind": "any"})] == keys
+        assert [b.key for b in catalog.blobs(prefix=f"a{last}")] == keys[2:]
+        assert [b.key for b in catalog.blobs(prefix=last)] == [last]
+        scanned = catalog.scan("incarnation", prefix="a").records
+        assert sorted(record["key"] for record in scanned) == keys
+
     def test_blobs_are_filtered_by_equality(self, catalog: Catalog, make: Make) -> None:
         run = make.run(flow="daily", run_id="r9")
         blob = catalog.commit(

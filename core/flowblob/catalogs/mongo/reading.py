@@ -9,7 +9,7 @@ from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.documents import to_blob, to_payload, to_run
 from flowblob.catalogs.mongo.engine import chunks
 from flowblob.catalogs.mongo.steps import Steps
-from flowblob.checks import LATEST
+from flowblob.checks import LATEST, beyond
 from flowblob.drafts import Payload, Record
 from flowblob.errors import InvalidInputError
 from flowblob.model import Blob, Ref, Run
@@ -27,7 +27,6 @@ _PAGE = 1000
 _TRIES = 1000
 _OF_RUN = ("system", "flow", "task", "run_id", "task_run_id")
 _FILTERS = ("kind", "serializer", "media_type", *_OF_RUN, "alias", "tags", "partitions")
-_BEYOND = "\U0010ffff"
 
 
 class Reading(Steps):
@@ -138,7 +137,7 @@ class Reading(Steps):
 
     def _newest(self, prefix: str) -> Iterator[list[Document]]:
         """Yield the newest version of every key, from the documents of the keys."""
-        key: Document = {"$gte": prefix, "$lt": prefix + _BEYOND} if prefix else {"$gte": ""}
+        key: Document = {"$gte": prefix, "$lt": beyond(prefix)} if prefix else {"$gte": ""}
         while True:
             states = self._tables.keys.many(
                 {"_id": key, "newest": {"$ne": None}},
@@ -154,7 +153,7 @@ class Reading(Steps):
     def _newest_that(self, where: Document, prefix: str) -> Iterator[list[Document]]:
         """Yield the newest version of every key where it matches, from the versions."""
         alias = where.pop("alias", None)
-        key: Document = {"$gte": prefix, "$lt": prefix + _BEYOND} if prefix else {"$gte": ""}
+        key: Document = {"$gte": prefix, "$lt": beyond(prefix)} if prefix else {"$gte": ""}
         while True:
             page = self._tables.steps.many(
                 {"key": key, **NUMBERED, "dead": None, **where},

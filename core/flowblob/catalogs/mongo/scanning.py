@@ -13,6 +13,7 @@ from flowblob.catalogs.mongo.lineage import Lineage
 from flowblob.catalogs.mongo.names import Names, tag_moves
 from flowblob.catalogs.mongo.reading import NUMBERED
 from flowblob.catalogs.mongo.upkeep import Upkeep
+from flowblob.checks import beyond
 from flowblob.mongodb import Document, Table, order_from
 from flowblob.portable import CAUSES, Kind, Page, Portable, to_moment
 
@@ -36,7 +37,7 @@ class Scanning(Names, Lineage, Upkeep):
     ) -> Page:
         if not after:
             self._finish_open()  # so that what is decided can be seen in every document
-        scope = {"$eq": key} if key else {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
+        scope = {"$eq": key} if key else {"$gte": prefix, "$lt": beyond(prefix)}
         mine = {"key": scope} if key or prefix else {}
         scans: dict[Kind, Callable[[Document, str, int], Page]] = {
             "run": self._scan_runs,

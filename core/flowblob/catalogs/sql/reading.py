@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
-from flowblob.checks import LATEST
+from flowblob.checks import LATEST, beyond
 from flowblob.drafts import Payload, Record
 from flowblob.errors import InvalidInputError
 
@@ -128,7 +128,7 @@ class Reading(SqlEngine):
         parameters: list[object] = []
         if prefix:
             where.append("i.key >= ? AND i.key < ?")
-            parameters += [columns.comparable(prefix), prefix + "\U0010ffff"]
+            parameters += [columns.comparable(prefix), beyond(prefix)]
         for name, value in (filters or {}).items():
             _restrict(name, value, where, parameters)
         sql = f"""SELECT {columns.blob_columns(self.dialect)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
+from flowblob.checks import beyond
 from flowblob.portable import CAUSES, Kind, Page, Portable, to_moment
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Scanning(SqlEngine):
 
 
 def _begins(prefix: str) -> tuple[str, list[str]]:
-    return "key >= ? AND key < ?", [prefix, prefix + "\U0010ffff"]
+    return "key >= ? AND key < ?", [prefix, beyond(prefix)]
 
 
 def _moment(micros: int | None) -> str | None:
