@@ -107,7 +107,7 @@ def _column(array: Any) -> Parts:
     """Describe one column by its dtype and values."""
     pandas: Any = sys.modules["pandas"]
     numpy: Any = sys.modules["numpy"]
-    if isinstance(array, pandas.arrays.NumpyExtensionArray):
+    if type(array) is pandas.arrays.NumpyExtensionArray:  # columns of strings are a subclass
         array = array.to_numpy()
     dtype = array.dtype
     name = str(dtype)

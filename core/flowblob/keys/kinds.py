@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import collections
 import contextvars
 import functools
 import logging
 import os
+import sys
 import threading
 import types
 from typing import Any, Final, TypeGuard
 
 from flowblob.files import Dir, File
-from flowblob.keys.origin import is_host_object
+from flowblob.keys.origin import is_host_object, is_user_module
+from flowblob.keys.syntax import COUNTS, FILLING, FILLS, Chain
 from flowblob.model import Blob, Ref
 
 MISSING: Final = object()
+CYTHON_FUNCTION: Final = "cython_function_or_method"
 
 # Where wrapper objects keep the function: Prefect, functools, Airflow, numba.
 _INNER: Final = ("fn", "__wrapped__", "function", "py_func")
 _DEPTH: Final = 4
+_CONTAINERS: Final = (
+    list,
+    set,
+    dict,
+    collections.deque,
+    collections.Counter,
+    collections.defaultdict,
+    collections.OrderedDict,
+)
+_COUNTABLE: Final = (*_CONTAINERS, int, float, str, bytes, tuple)
 _RECORDS: Final = (Blob, Ref, File, Dir)
 _SERVICES: Final = (
     logging.Logger,
@@ -79,6 +93,62 @@ def inner_function(value: Any, depth: int = 0) -> Any:
         if inner is not None and depth < _DEPTH and inner_function(inner, depth + 1) is not None:
             return inner
     return None
+
+
+def is_compiled(value: object) -> bool:
+    """Say whether a value is a function of C, or one that Cython wrote.
+
+    Args:
+        value: Anything. Each module of Cython's has a function type of its own.
+    """
+    return (
+        isinstance(value, types.BuiltinFunctionType | types.MethodDescriptorType)
+        or type(value).__name__ == CYTHON_FUNCTION
+    )
+
+
+def is_filling(value: Any) -> bool:
+    """Say whether a bound method only puts something into a plain container, as `calls.append`.
+
+    Args:
+        value: A method that is bound to an object.
+    """
+    return (
+        type(value.__self__) in _CONTAINERS
+        and value.__name__ in FILLING
+        and value.__name__ != "setdefault"  # it reads, too
+    )
+
+
+def is_only_written(chains: set[Chain], value: object) -> bool:
+    """Say whether a function only fills or counts up what a name means: that is no input of it.
+
+    A list of calls that a function appends to would otherwise make every call a miss.
+
+    Args:
+        chains: How the name is used.
+        value: What it means.
+    """
+    heads = {chain[0] if chain else "" for chain in chains}
+    if not heads <= {FILLS, COUNTS}:
+        return False
+    return type(value) in (_CONTAINERS if FILLS in heads else _COUNTABLE)
+
+
+def is_module_function(value: Any) -> bool:
+    """Say whether a bound method is what a library offers as a function, as `random.choice` is.
+
+    What it is bound to is the library's own business, and no value of the user's.
+
+    Args:
+        value: A method that is bound to an object.
+    """
+    module = sys.modules.get(str(type(value.__self__).__module__))
+    return (
+        module is not None
+        and not is_user_module(module)
+        and vars(module).get(value.__name__) is value
+    )
 
 
 def counts_by_name(value: object) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowblob.keys.canonical import Hashing, hash_buffer, unstable
+from flowblob.keys.kinds import CYTHON_FUNCTION
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
@@ -31,6 +32,8 @@ def parts_of(kind: type) -> PartsOf | None:
     found = _RULES.get(kind) or _NAMED.get(f"{kind.__module__}.{kind.__qualname__}")
     if found is not None:
         return found
+    if kind.__name__ == CYTHON_FUNCTION:
+        return _cython
     if issubclass(kind, type):
         return _class
     if issubclass(kind, _REFUSED) or _is_socket(kind):
@@ -79,6 +82,11 @@ def _builtin(value: Any, _: Hashing) -> Parts:
     if owner is None or isinstance(owner, types.ModuleType):
         return ("builtin", value.__module__ or "builtins", value.__qualname__)
     return ("bound builtin", value.__name__, owner)
+
+
+def _cython(value: Any, _: Hashing) -> Parts:
+    # Not by its type, whose module says with which Cython it was built.
+    return ("builtin", value.__module__, value.__qualname__)
 
 
 def _descriptor(value: Any, hashing: Hashing) -> Parts:

@@ -15,7 +15,7 @@ Chain = tuple[str, ...]
 # one, the result of the function cannot depend on what is in there. The rest is the plain chain.
 FILLS: Final = "=fill"
 COUNTS: Final = "=count"
-_FILLS = frozenset(
+FILLING: Final = frozenset(
     ("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault",
      "discard", "clear", "put", "put_nowait")
 )  # fmt: skip
@@ -274,7 +274,7 @@ class _Finder(ast.NodeVisitor):
             isinstance(call, ast.Call)
             and isinstance(call.func, ast.Attribute)
             and isinstance(call.func.value, ast.Name)
-            and call.func.attr in _FILLS
+            and call.func.attr in FILLING
         ):
             self._scope.uses.append((call.func.value.id, (FILLS, call.func.attr)))
             for item in [*call.args, *call.keywords]:

@@ -23,6 +23,10 @@ from flowblob.keys.kinds import (
     inner_function,
     is_class,
     is_code,
+    is_compiled,
+    is_filling,
+    is_module_function,
+    is_only_written,
     is_service,
 )
 from flowblob.keys.origin import (
@@ -35,17 +39,6 @@ from flowblob.keys.origin import (
 )
 from flowblob.keys.source import find_function
 from flowblob.keys.syntax import COUNTS, FILLS, Chain, Reads, canonical_text, reads_of
-
-_CONTAINERS = (
-    list,
-    set,
-    dict,
-    collections.deque,
-    collections.Counter,
-    collections.defaultdict,
-    collections.OrderedDict,
-)
-_COUNTABLE = (*_CONTAINERS, int, float, str, bytes, tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +110,15 @@ class Walk:
         if is_class(value):
             return self._number(value) if is_user_class(value) else self._library(value)
         if isinstance(value, types.MethodType):
+            if is_module_function(value):
+                return f"library {type(value.__self__).__module__}.{value.__name__}"
             return f"method {self.refer(value.__func__, label)} {self.refer(value.__self__, label)}"
         if type(value) is functools.partial:
             return self._partial(value, label)
         if isinstance(value, types.ModuleType):
             return f"module {'' if is_user_module(value) else value.__name__}"
-        if isinstance(value, types.BuiltinFunctionType | types.MethodDescriptorType):
-            self._warn_if_compiled(value, label)
-            return f"builtin {getattr(value, '__module__', None)}.{value.__qualname__}"
+        if is_compiled(value):
+            return self._compiled(value, label)
         is_foreign = is_host_object(value) or not is_user_class(type(value))
         if is_foreign and (inner := inner_function(value)) is not None:
             return self._wrapper(value, inner, label)
@@ -140,6 +134,16 @@ class Walk:
         if isinstance(own := getattr(value, "_self_wrapper", None), types.FunctionType):  # wrapt
             parts.append(self.refer(own, label))
         return hash_parts(*parts)
+
+    def _compiled(self, value: Any, label: str) -> str:
+        """A function of C: by name, with the object that it is bound to, as in `",".join`."""
+        owner = getattr(value, "__self__", None)
+        if owner is None or isinstance(owner, types.ModuleType | type) or is_module_function(value):
+            self._warn_if_compiled(value, label)
+            return f"builtin {getattr(value, '__module__', None)}.{value.__qualname__}"
+        if is_filling(value):
+            return f"fills {type(owner).__name__} {value.__name__}"
+        return f"bound {value.__name__} {self.refer(owner, label)}"
 
     def _warn_if_compiled(self, value: Any, label: str) -> None:
         module = sys.modules.get(getattr(value, "__module__", None) or "")
@@ -304,7 +308,7 @@ class Walk:
         """Return texts for one free name."""
         is_cell = name in cells
         value = cell_value(cells[name]) if is_cell else names.get(name, MISSING)
-        if _is_only_written(chains, value):
+        if is_only_written(chains, value):
             # What it holds may change; that it is such a container may not.
             self.guards.kind(lambda: cell_value(cells[name]) if is_cell else names.get(name), value)
             self.items.append(CodeItem(name, "written", ""))
@@ -366,6 +370,9 @@ class Walk:
                 inner = sys.modules.get(f"{value.__name__}.{attribute}", MISSING)
             if inner is MISSING:
                 self.guards.absence(vars(value), attribute)
+                # The module may make the attribute when it is asked.
+                inner = vars(value).get("__getattr__", MISSING)
+            if inner is MISSING:
                 self.by_name.append(label)
                 return [label, "undefined"]
             if attribute in vars(value):
@@ -374,17 +381,6 @@ class Walk:
         if isinstance(value, types.ModuleType) and is_user_module(value):
             self.warn(f"The module {label} is used as a value; what is read from it is unknown")
         return [label, self.refer(value, label)]
-
-
-def _is_only_written(chains: set[Chain], value: object) -> bool:
-    """Say whether a function only fills or counts up what a name means: that is no input of it.
-
-    A list of calls that a function appends to would otherwise make every call a miss.
-    """
-    heads = {chain[0] if chain else "" for chain in chains}
-    if not heads <= {FILLS, COUNTS}:
-        return False
-    return type(value) in (_CONTAINERS if FILLS in heads else _COUNTABLE)
 
 
 def _plain(chains: set[Chain]) -> set[Chain]:

@@ -42,6 +42,63 @@ def test_two_functions_made_by_one_factory_differ_by_their_closure(load: Load) -
     assert digest_of(make(1, make(2))) != digest_of(make(1, make(3)))
 
 
+def test_a_bound_builtin_counts_with_what_it_is_bound_to(load: Load) -> None:
+    for one, other in (
+        ("','.join", "'|'.join"),
+        ("{'a': 1}.get", "{'a': 2}.get"),
+        ("re.compile('a').sub", "re.compile('b').sub"),
+        ("{}.setdefault", "{'a': 1}.setdefault"),
+    ):
+        text = "import re\nuse = {}\ndef task(*x): return use(*x)\n"
+        assert digest(load(text.format(one))) == digest(load(text.format(one)))
+        assert digest(load(text.format(one))) != digest(load(text.format(other)))
+
+
+def test_a_bound_builtin_that_only_fills_a_list_does_not_count_what_is_in_there(load: Load) -> None:
+    module = load("calls = []\nnote = calls.append\ndef task(x): note(x); return x\n")
+    before = digest(module)
+    module.calls.append(1)
+    assert digest(module) == before
+
+
+def test_what_a_library_offers_as_a_function_counts_by_name(load: Load) -> None:
+    module = load(
+        "from random import choice, random\ndef task(x): return choice(x), random()\n"
+        "def other(x): return random(), choice(x)\n"
+    )
+    before = digest(module)
+    importlib.import_module("random").random()
+    assert digest(module) == before
+    own = "import random\nchoice = random.Random({}).choice\ndef task(x): return choice(x)\n"
+    assert digest(load(own.format(1))) != digest(load(own.format(2)))
+
+
+def test_functions_of_cython_count_by_name(load: Load) -> None:
+    random = pytest.importorskip("numpy.random")
+    text = "from numpy.random import {} as draw\ndef task(x): return draw(x)\n"
+    module = load(text.format("rand"))
+    before = digest(module)
+    random.rand()
+    assert digest(module) == before
+    assert digest(load(text.format("randn"))) != before
+    assert function_identity(module.task).warnings == ()
+
+
+def test_a_module_that_makes_its_attributes_counts_by_how_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digests = []
+    for value in ("1", "2", "1"):
+        (tmp_path / "making.py").write_text(f"def __getattr__(name): return {value}\n")
+        importlib.invalidate_caches()
+        sys.modules.pop("making", None)
+        linecache.clearcache()
+        digests.append(digest(load("import making\ndef task(): return making.SIZE\n")))
+    sys.modules.pop("making", None)
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_mutual_recursion_ends(load: Load) -> None:
     text = """
     def even(n):

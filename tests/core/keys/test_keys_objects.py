@@ -230,3 +230,12 @@ def test_classes_of_attrs_count_by_their_fields() -> None:
     assert value_digest(Point(1)) == value_digest(Point(1, 0))
     assert value_digest(Point(1)) != value_digest(Point(2))
     assert not any("pickled" in text for text in identify_value(Point(1)).warnings)
+
+
+def test_generators_of_random_numbers_count_by_their_state() -> None:
+    random = pytest.importorskip("numpy.random")
+    one, same, other = (random.default_rng(seed) for seed in (1, 1, 2))
+    assert value_digest(one) == value_digest(same)
+    assert value_digest(one) != value_digest(other)
+    one.random()
+    assert value_digest(one) != value_digest(same)

@@ -70,6 +70,19 @@ def test_a_column_of_another_package_counts_by_all_it_keeps() -> None:
     assert value_digest(frames[0]) != value_digest(frames[1])
 
 
+def test_text_of_every_kind_is_told_apart() -> None:
+    kinds = (
+        object,
+        pd.StringDtype("python"),
+        pd.StringDtype("python", na_value=np.nan),
+        pd.StringDtype("pyarrow"),
+        pd.StringDtype("pyarrow", na_value=np.nan),
+    )
+    frames = [pd.DataFrame({"a": pd.Series(["x", "y"], dtype=kind)}) for kind in kinds]
+    assert len({value_digest(frame) for frame in frames}) == len(kinds)
+    assert [value_digest(frame.copy()) for frame in frames] == list(map(value_digest, frames))
+
+
 def test_objects_in_polars_count_by_value() -> None:
     one = pl.Series("a", [{1, 2}, None], dtype=pl.Object)
     other = pl.Series("a", [{2, 1}, None], dtype=pl.Object)
