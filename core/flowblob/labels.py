@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import getpass
 import socket
-from typing import TYPE_CHECKING
 
 from flowblob import runs
 from flowblob.checks import validate_alias, validate_key, validate_tags
 from flowblob.model import Blob, Ref, TagValue
-
-if TYPE_CHECKING:
-    from flowblob.abc import Catalog
+from flowblob.records import Records
 
 
-class Labels:
+class Labels(Records):
     """Tags and aliases of one store."""
-
-    catalog: Catalog
-
-    def resolve(self, ref: str | Ref | Blob) -> Blob:
-        """Return the record that a reference means now."""
-        raise NotImplementedError
-
-    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
-        """Return the versions of a key, newest first."""
-        raise NotImplementedError
 
     def tag(self, ref: str | Ref | Blob, /, **tags: TagValue | None) -> Blob:
         """Merge tags into a version, in place; the history keeps who and when.

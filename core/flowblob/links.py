@@ -13,25 +13,14 @@ from flowblob.drafts import Note
 from flowblob.journal import best_effort
 from flowblob.lineage import Lineage, walk
 from flowblob.model import Blob, Read, Ref, Run, Use
+from flowblob.records import Records
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog
-    from flowblob.journal import Journal
 
 
-class Links:
+class Links(Records):
     """Runs, uses and lineage of one store."""
-
-    catalog: Catalog
-    _journal: Journal
-
-    def resolve(self, ref: str | Ref | Blob) -> Blob:
-        """Return the record that a reference means now."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Write what waits in memory."""
-        raise NotImplementedError
 
     def runs(self, *, limit: int | None = None, **filters: Any) -> list[Run]:
         """Return runs, newest first.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowblob.bundle import Bundle
 from flowblob.checks import validate_key
@@ -12,19 +11,11 @@ from flowblob.errors import InvalidInputError, NotFoundError, StorageUnavailable
 from flowblob.exporting import Exported, weigh, write_bundle
 from flowblob.movement import Moved, Mover, StoreOrigin
 from flowblob.payload import Progress
-
-if TYPE_CHECKING:
-    from flowblob.objects import Objects
+from flowblob.records import Records
 
 
-class Moving:
+class Moving(Records):
     """Copy, export and import of one store."""
-
-    _objects: Objects
-
-    def flush(self) -> None:
-        """Write what waits in memory."""
-        raise NotImplementedError
 
     def copy_to(
         self,

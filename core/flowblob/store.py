@@ -12,21 +12,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
-from flowblob import config, engines, lazy, reserving, runs, transfer
+from flowblob import config, engines, lazy, reserving, runs
 from flowblob.cache import Cache
-from flowblob.checks import validate_alias, validate_key
+from flowblob.checks import validate_alias
 from flowblob.drafts import Commit
 from flowblob.environment import Watched
-from flowblob.errors import InvalidInputError, NotFoundError
+from flowblob.errors import InvalidInputError
 from flowblob.files import Dir, File
-from flowblob.journal import Journal, best_effort
+from flowblob.journal import Journal
 from flowblob.labels import Labels
-from flowblob.lazy import Lazy
-from flowblob.links import Links, write_notes
+from flowblob.links import write_notes
 from flowblob.model import Blob, CacheKey, Ref, Run, TagValue
 from flowblob.moving import Moving
 from flowblob.objects import Objects, PutRequest
 from flowblob.payload import Progress
+from flowblob.reading import Reading
 from flowblob.trust import Keyring, Trust
 from flowblob.upkeep import Upkeep
 
@@ -65,7 +65,7 @@ class PutOptions(TypedDict, total=False):
     entry: EntryDraft | None
 
 
-class Store(Labels, Links, Moving, Upkeep):
+class Store(Reading, Labels, Moving, Upkeep):
     """Versioned, content-addressed objects, linked to the runs that made and read them.
 
     One store may be used from any number of processes and threads.
@@ -125,16 +125,6 @@ class Store(Labels, Links, Moving, Upkeep):
             current_run=self.current_run,
         )
         lazy.register(self)
-
-    @property
-    def url(self) -> str:
-        """Where the store is, with every secret masked."""
-        return self.catalog.url
-
-    @property
-    def store_id(self) -> str:
-        """Uuid of the store, made with it."""
-        return self.catalog.store_id
 
     # ------------------------------------------------------------ writing
 
@@ -223,143 +213,6 @@ class Store(Labels, Links, Moving, Upkeep):
         alias = options.get("alias")
         return commit.blob if alias is None else self.promote(commit.blob, alias)
 
-    # ------------------------------------------------------------ reading
-
-    def get(self, ref: str | Ref | Blob, *, lazy: bool = False, mmap: bool = False) -> Any:
-        """Return the value of a version; the read is linked to the current run.
-
-        Args:
-            ref: `key`, `key@3`, `key@prod`, `key@sha256:…`, `id:<uuid>`, `sha256:…`, or a Blob.
-            lazy: Return a `Lazy` that loads when it is asked.
-            mmap: Return the value over the mapped file without any copy: a memoryview for bytes.
-
-        Raises:
-            NotFoundError: The reference names nothing.
-            PayloadError: Missing or damaged; damaged bytes are never returned.
-            SerializationError: This process cannot build the value.
-            NotSupportedError: `mmap` was asked of a format that has no such view.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> blob = store.put("numbers", [1, 2])
-            >>> store.get("numbers@0") == store.get(blob) == store.get("numbers", lazy=True).load()
-            True
-        """
-        parsed = Ref.parse(ref)
-        record = self._objects.resolve(parsed, payload=not lazy)
-        self._track(parsed, record.blob)
-        if lazy:
-            return Lazy(self, record.blob)
-        self._note(record.blob)
-        return self._objects.load(record, mmap=mmap)
-
-    def open(self, ref: str | Ref | Blob) -> BinaryIO:
-        """Return a seekable stream over the payload, verified before its first byte.
-
-        Args:
-            ref: Any reference.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> _ = store.put("text", b"abc")
-            >>> with store.open("text") as stream:
-            ...     stream.read()
-            b'abc'
-        """
-        parsed = Ref.parse(ref)
-        record = self._objects.resolve(parsed, payload=True)
-        self._track(parsed, record.blob)
-        self._note(record.blob)
-        return self._objects.reader(record).open()
-
-    def download(
-        self,
-        ref: str | Ref | Blob,
-        target: str | os.PathLike[str],
-        *,
-        progress: Progress | None = None,
-    ) -> Path:
-        """Write the payload of a version to a file or folder, complete or not at all.
-
-        Args:
-            ref: Any reference.
-            target: A file name, or a folder into which the file goes under its own name. A stored
-                folder is restored at `target` itself, which must be absent or empty.
-            progress: Called with numbers of bytes.
-
-        Returns:
-            What was written.
-
-        Raises:
-            InvalidInputError: The target cannot take it.
-
-        Example:
-            >>> import tempfile
-            >>> store = Store("memory://")
-            >>> _ = store.put("text", b"abc", filename="a.txt")
-            >>> store.download("text", tempfile.mkdtemp()).read_bytes()
-            b'abc'
-        """
-        parsed = Ref.parse(ref)
-        record = self._objects.resolve(parsed, payload=True)
-        self._track(parsed, record.blob)
-        self._note(record.blob)
-        return transfer.download(record.blob, self._objects.reader(record), Path(target), progress)
-
-    def resolve(self, ref: str | Ref | Blob) -> Blob:
-        """Return the record that a reference means now; no payload is read, no use recorded.
-
-        Raises:
-            NotFoundError: It names the part that does not exist.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> _ = store.put("a", 1, alias="prod")
-            >>> store.resolve("a@prod").ref
-            'a@0'
-        """
-        return self._objects.resolve(Ref.parse(ref)).blob
-
-    def head(self, key: str) -> Blob:
-        """Return the record of the newest version of a key.
-
-        Raises:
-            NotFoundError: The key does not live.
-        """
-        return self._objects.resolve(Ref(validate_key(key))).blob
-
-    def exists(self, ref: str | Ref | Blob) -> bool:
-        """Say whether a reference means anything now."""
-        return self.catalog.find(Ref.parse(ref)) is not None
-
-    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
-        """Return the versions of a key, newest first; no payload is read.
-
-        Raises:
-            NotFoundError: The key does not live.
-
-        Example:
-            >>> store = Store("memory://")
-            >>> for number in range(3):
-            ...     _ = store.put("n", number)
-            >>> [blob.version for blob in store.versions("n")]
-            [2, 1, 0]
-        """
-        found = self.catalog.versions(validate_key(key), limit=limit)
-        if not found:
-            self.head(key)
-        return found
-
-    def ls(self, prefix: str = "", *, limit: int | None = None, **filters: Any) -> list[Blob]:
-        """Return the newest version of every key, by key.
-
-        Args:
-            prefix: Only keys that begin so.
-            limit: At most so many.
-            **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
-        """
-        return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
-
     # ------------------------------------------------------------ upkeep
 
     def reserve(
@@ -397,10 +250,6 @@ class Store(Labels, Links, Moving, Upkeep):
             self.catalog, name, owner=owner, ttl=ttl, wait=wait, max_hold=max_hold
         )
 
-    def flush(self) -> None:
-        """Write the input uses and hit counts that still wait in memory."""
-        self._journal.flush()
-
     def close(self) -> None:
         """Write what waits and give back connections; the store may be used again."""
         self._journal.close()
@@ -419,37 +268,6 @@ class Store(Labels, Links, Moving, Upkeep):
     def __reduce__(self) -> tuple[Any, ...]:
         # By its id, as lazy values: a URL holds passwords, and may mean another place elsewhere.
         return (lazy.find, (self.store_id,))
-
-    # ------------------------------------------------------------ for lazy values and the cache
-
-    def load(self, blob: Blob) -> Any:
-        """Return the value of a version that was resolved before; the read is linked."""
-        return self.get(Ref(id=blob.id))
-
-    def value_digest(self, blob: Blob) -> str:
-        """Return the cache-key hash of a version's value, computed once and kept on the blob."""
-        from flowblob.keys import value_digest
-
-        known = self.resolve(Ref(id=blob.id)).value_digest
-        if known:
-            return known
-        digest = value_digest(
-            self._objects.load(self._objects.resolve(Ref(id=blob.id), payload=True))
-        )
-        with best_effort("Keeping a value digest"):
-            self.catalog.set_value_digest(blob.id, digest)
-        return digest
-
-    def pinned(self, key: str, incarnation: str, version: int, digest: str) -> Blob:
-        """Return exactly this version of this life of the key.
-
-        Raises:
-            NotFoundError: It was deleted; a later version of the same number is another one.
-        """
-        found = self.catalog.find(Ref(key, version=version))
-        if found is None or (found.blob.incarnation, found.blob.digest) != (incarnation, digest):
-            raise NotFoundError(f"{key}@{version} as it was when this reference was made is gone")
-        return found.blob
 
     @property
     def objects(self) -> Objects:

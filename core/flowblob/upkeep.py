@@ -13,14 +13,14 @@ from flowblob.collecting import ORPHAN_AGE, Collected, Collector, Swept
 from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
 from flowblob.labels import actor
 from flowblob.model import Blob, Ref, Run
+from flowblob.records import Records
 from flowblob.repairing import Repaired
 from flowblob.retention import Retention, parse_grace
 
 if TYPE_CHECKING:
-    from flowblob.abc import Catalog, Storage
+    from flowblob.abc import Storage
     from flowblob.cache import Cache
     from flowblob.config import Settings
-    from flowblob.objects import Objects
 
 Tick = Callable[[int], None]
 _DROPS = 200
@@ -30,18 +30,12 @@ def _silent(_: int) -> None:
     """Show no progress."""
 
 
-class Upkeep:
+class Upkeep(Records):
     """Deletion, collection, verification and repair of one store."""
 
-    catalog: Catalog
     storage: Storage
     settings: Settings
     cache: Cache
-    _objects: Objects
-
-    def flush(self) -> None:
-        """Write what waits in memory."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ deleting
 

@@ -1,0 +1,103 @@
+"""The facade's verbs that look versions up; no payload is read, and no use recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowblob.checks import validate_key
+from flowblob.errors import NotFoundError
+from flowblob.model import Blob, Ref
+
+if TYPE_CHECKING:
+    from flowblob.abc import Catalog
+    from flowblob.journal import Journal
+    from flowblob.objects import Objects
+
+
+class Records:
+    """The records of one store, on which all its other verbs stand."""
+
+    catalog: Catalog
+    _journal: Journal
+    _objects: Objects
+
+    @property
+    def url(self) -> str:
+        """Where the store is, with every secret masked."""
+        return self.catalog.url
+
+    @property
+    def store_id(self) -> str:
+        """Uuid of the store, made with it."""
+        return self.catalog.store_id
+
+    def resolve(self, ref: str | Ref | Blob) -> Blob:
+        """Return the record that a reference means now; no payload is read, no use recorded.
+
+        Raises:
+            NotFoundError: It names the part that does not exist.
+
+        Example:
+            >>> from flowblob import Store
+            >>> store = Store("memory://")
+            >>> _ = store.put("a", 1, alias="prod")
+            >>> store.resolve("a@prod").ref
+            'a@0'
+        """
+        return self._objects.resolve(Ref.parse(ref)).blob
+
+    def head(self, key: str) -> Blob:
+        """Return the record of the newest version of a key.
+
+        Raises:
+            NotFoundError: The key does not live.
+        """
+        return self._objects.resolve(Ref(validate_key(key))).blob
+
+    def exists(self, ref: str | Ref | Blob) -> bool:
+        """Say whether a reference means anything now."""
+        return self.catalog.find(Ref.parse(ref)) is not None
+
+    def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
+        """Return the versions of a key, newest first; no payload is read.
+
+        Raises:
+            NotFoundError: The key does not live.
+
+        Example:
+            >>> from flowblob import Store
+            >>> store = Store("memory://")
+            >>> for number in range(3):
+            ...     _ = store.put("n", number)
+            >>> [blob.version for blob in store.versions("n")]
+            [2, 1, 0]
+        """
+        found = self.catalog.versions(validate_key(key), limit=limit)
+        if not found:
+            self.head(key)
+        return found
+
+    def ls(self, prefix: str = "", *, limit: int | None = None, **filters: Any) -> list[Blob]:
+        """Return the newest version of every key, by key.
+
+        Args:
+            prefix: Only keys that begin so.
+            limit: At most so many.
+            **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
+        """
+        return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
+
+    def pinned(self, key: str, incarnation: str, version: int, digest: str) -> Blob:
+        """Return exactly this version of this life of the key.
+
+        Raises:
+            NotFoundError: It was deleted; a later version of the same number is another one.
+        """
+        found = self.catalog.find(Ref(key, version=version))
+        if found is None or (found.blob.incarnation, found.blob.digest) != (incarnation, digest):
+            raise NotFoundError(f"{key}@{version} as it was when this reference was made is gone")
+        return found.blob
+
+    def flush(self) -> None:
+        """Write the input uses and hit counts that still wait in memory."""
+        self._journal.flush()
