@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from flowblob.catalogs.postgres import PostgresCatalog
+from flowblob.catalogs.postgres_pool import Link
 from flowblob.checks import new_id
 from flowblob.drafts import PlacementLost
 from flowblob.errors import CatalogUnavailableError
@@ -150,6 +151,41 @@ def test_a_collector_takes_nothing_that_a_put_has_just_taken(catalog, make):
     assert collected == []
     found = catalog.find(Ref("other"), payload=True)
     assert found.payload.data == b"shared"
+    assert catalog.check() == []
+
+
+@pytest.mark.parametrize("found", ["in the store", "from an earlier attempt"])
+def test_what_a_put_has_found_stays_until_its_pin_stands(catalog, make, monkeypatch, found):
+    """Between the two, a whole collection: condemned, deleted, forgotten."""
+    grace, hour = timedelta(microseconds=1), timedelta(hours=1)
+    [(payload, _)] = catalog.place("op", [make.spooled(b"big")], ttl=grace)
+    part = make.part(b"big", generation=payload.generation)
+    if found == "in the store":
+        catalog.commit(make.draft(op="op", parts=(part,)))
+        catalog.delete(Ref("models/churn"))
+    time.sleep(0.01)
+    came, collected = [], []
+
+    def collect():
+        for garbage in catalog.condemned(grace=grace, limit=10):
+            catalog.forget(garbage.generation)
+            collected.append(garbage)
+
+    def execute(link, sql, parameters=(), /):
+        if sql.startswith("INSERT INTO pin") and not came:
+            came.append(threading.Thread(target=collect))
+            came[0].start()
+            came[0].join()
+        return real(link, sql, parameters)
+
+    real = Link.execute
+    monkeypatch.setattr(Link, "execute", execute)
+    op = "another op" if found == "in the store" else "op"
+    [(again, _)] = catalog.place(op, [make.spooled(b"big")], ttl=hour)
+    assert came
+    assert collected == []
+    assert again.generation == payload.generation
+    assert catalog.commit(make.draft("other", op=op, parts=(part,))).is_new
     assert catalog.check() == []
 
 

@@ -72,7 +72,8 @@ class Placing(SqlEngine):
             (_HEALTHY, (part.digest,), False),
             (_OWN, (op, part.digest), True),
         ):
-            row = connection.execute(sql, parameters).fetchone()
+            # Held until the pin stands: a collector could condemn and forget it before.
+            row = connection.execute(f"{sql} {self.dialect.share}", parameters).fetchone()
             if row is not None:
                 payload = rows.to_payload(row, 1)
                 assert payload is not None
