@@ -7,6 +7,7 @@ and the caller tells by the documents what happened.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -41,8 +42,8 @@ T = TypeVar("T")
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 
-#: How long one command may take, with looking for a server and all its repetitions. A put that
-#: fails sends one more, to drop its pins: together they stay below a minute.
+#: How long one command may take at most, with looking for a server and all its repetitions; a URL
+#: may say less. A put that fails sends one more, to drop its pins: together they take no minute.
 WAIT = timedelta(seconds=20)
 
 _PAUSE = 0.05
@@ -95,9 +96,9 @@ class Database:
             UnavailableError: No answer in time.
             AuthError: Not allowed.
         """
-        end = time.monotonic() + WAIT.total_seconds()
-        # It bounds the search for a server, too, whatever the URL says about that.
-        with pymongo.timeout(WAIT.total_seconds()):
+        wait = min(WAIT.total_seconds(), self._answer)
+        end = time.monotonic() + wait
+        with pymongo.timeout(wait):
             while True:
                 try:
                     return command(self._database())
@@ -124,16 +125,27 @@ class Database:
             client = self._clients.setdefault(os.getpid(), made)
             if client is not made:
                 made.close()
+        if self._search < WAIT.total_seconds():
+            # The limit of a command takes the place of the URL's own for finding a server.
+            with pymongo.timeout(self._search):
+                _ = client.is_primary  # which waits for a server, and asks none that is known
         return client[self.name]
 
     def _check(self) -> None:
-        """Refuse options that the driver would only warn of."""
+        """Refuse options that the driver would only warn of, and read how long the URL waits."""
         try:
             if options := urlsplit(self.url).query:
                 pymongo.uri_parser.split_options(options, warn=False)
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
             raise InvalidInputError(f"{self.masked!r} is no URL of MongoDB: {error}") from error
-        self._make().close()  # which has connected to nothing: it reads the rest
+        made = self._make()  # which has connected to nothing: it reads the rest
+        made.close()
+        options = made.options
+        # None and 0 mean no limit; but 0 for finding a server means that none is waited for.
+        self._answer = min(
+            options.timeout or math.inf, options.pool_options.socket_timeout or math.inf
+        )
+        self._search = max(options.server_selection_timeout, 0.001)
 
     def _make(self) -> Any:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -88,6 +90,18 @@ def test_a_server_that_is_not_there_is_told_in_time():
         catalog.find(Ref("k"))
     assert told.value.retryable
     catalog.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["serverSelectionTimeoutMS", "socketTimeoutMS", "timeoutMS"])
+def test_a_shorter_limit_in_the_url_counts(monkeypatch, name):
+    monkeypatch.setattr("flowblob.mongodb.WAIT", timedelta(hours=1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        catalog = MongoCatalog(f"mongodb://127.0.0.1:{port}/db?{name}=200")
+        with pytest.raises(CatalogUnavailableError, match="does not answer"):
+            catalog.find(Ref("k"))
+        catalog.close()
 
 
 @pytest.mark.parametrize(
