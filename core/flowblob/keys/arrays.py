@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flowblob.keys.canonical import Hashing, hash_buffer, new_hash, unstable
+from flowblob.keys.canonical import Hashing, unstable
+from flowblob.keys.hashes import hash_buffer, new_hash
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]

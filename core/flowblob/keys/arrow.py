@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flowblob.keys.canonical import Hashing, hash_parts, new_hash
+from flowblob.keys.canonical import Hashing
+from flowblob.keys.hashes import hash_parts, new_hash
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]

@@ -6,7 +6,7 @@ import dis
 import types
 from typing import Any
 
-from flowblob.keys.canonical import hash_parts
+from flowblob.keys.hashes import hash_parts
 from flowblob.keys.source import codes_in
 from flowblob.keys.syntax import Reads
 

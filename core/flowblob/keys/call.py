@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from flowblob.errors import InvalidInputError
-from flowblob.keys.canonical import PLAIN, SCHEME, Hashing, atom_digest, hash_parts
+from flowblob.keys.canonical import SCHEME, Hashing
 from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_version, plain_name
 from flowblob.keys.code import track as track_code
 from flowblob.keys.guards import is_immutable
+from flowblob.keys.hashes import PLAIN, atom_digest, hash_parts
 from flowblob.keys.summary import is_secret, summarize, summarize_code
 from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref, maker
 

@@ -13,15 +13,13 @@ from a copy in which sets are sorted nodes and a way back is a number: the exact
 
 from __future__ import annotations
 
-import functools
 import gc
 import pickle
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from flowblob.errors import FlowblobError, InvalidInputError
+from flowblob.keys.hashes import PLAIN, atom_digest, hasher
 
 if TYPE_CHECKING:
     from flowblob.keys.rules import Rule
@@ -29,50 +27,12 @@ if TYPE_CHECKING:
 SCHEME: Final = "fb1"
 
 _VALUE: Final = b"flowblob value fb1\n"
-_ATOM: Final = b"flowblob atom fb1\n"
-_PARTS: Final = b"flowblob parts fb1\n"
-_WINDOW: Final = 16 << 20  # of a mapped file no more than this is touched at once
 _EMPTY_SET: Final = b"\x8f"
 _FROZENSET: Final = b"\x91"
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 _SETS: Final = frozenset({set, frozenset})
-PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray})
 _SHALLOW: Final = 3  # up to here, repeated parts cost less than finding them
 _DEEPEST: Final = 900  # below Python's own limit: past it a value is refused, not crashed on
-
-
-@functools.cache
-def _blake3() -> Callable[..., Any]:
-    # `import flowblob` loads no third-party module. max_threads stays 1: BLAKE3's thread pool does
-    # not survive a fork, and hosts fork their workers.
-    from blake3 import blake3
-
-    return blake3
-
-
-def new_hash(head: bytes = b"") -> Any:
-    """Return a BLAKE3 hash object that has read `head`."""
-    return _blake3()(head)
-
-
-def hash_parts(*parts: str) -> str:
-    """Return the digest of a list of texts, length-prefixed so that no two lists meet.
-
-    Args:
-        *parts: Texts, lone surrogates allowed.
-    """
-    text = "".join([f"{len(part)}:{part}," for part in parts])
-    return "b3:" + str(_blake3()(_PARTS + text.encode("utf-8", "surrogatepass")).hexdigest())
-
-
-def hash_buffer(view: memoryview | bytes) -> str:
-    """Return the BLAKE3 hex digest of a contiguous buffer, without a copy."""
-    if len(view) <= _WINDOW:
-        return str(_blake3()(view).hexdigest())
-    sink = _blake3()()
-    for start in range(0, len(view), _WINDOW):
-        sink.update(view[start : start + _WINDOW])
-    return str(sink.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +107,6 @@ def portable_digest(value: object) -> str:
     return identity.digest if identity.portable else ""
 
 
-def atom_digest(value: Any, kind: type) -> str:
-    """Return the digest of an exact builtin that holds nothing else.
-
-    Args:
-        value: A value whose type is in `PLAIN`.
-        kind: Its type.
-    """
-    if kind is str:
-        body = b"s" + value.encode("utf-8", "surrogatepass")
-    elif kind is int:
-        body = b"i%x" % value
-    elif kind is float:
-        body = b"f" + struct.pack(">d", value)
-    elif kind is bool or value is None:
-        body = b"n" if value is None else b"t" if value else b"0"
-    else:
-        sink = _blake3()(_ATOM + (b"b" if kind is bytes else b"a"))
-        sink.update(value)
-        return "b3:" + str(sink.hexdigest())
-    return "b3:" + str(_blake3()(_ATOM + body).hexdigest())
-
-
 def _node(*parts: object) -> None:
     """Stand in the stream for an object; nothing is ever loaded from it."""
 
@@ -200,12 +138,12 @@ class _Sink:
             if self.first is None and type(chunk) is bytes:
                 self.first = chunk
                 return
-            self.hash = _blake3()(_VALUE + (self.first or b""))
+            self.hash = hasher()(_VALUE + (self.first or b""))
         self.hash.update(chunk)
 
     def hexdigest(self) -> str:
         if self.hash is None:
-            return str(_blake3()(_VALUE + (self.first or b"")).hexdigest())
+            return str(hasher()(_VALUE + (self.first or b"")).hexdigest())
         return str(self.hash.hexdigest())
 
 

@@ -7,7 +7,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from flowblob.keys.canonical import hash_parts
+from flowblob.keys.hashes import hash_parts
 from flowblob.keys.origin import is_user_function, names_around
 from flowblob.keys.source import find_class
 from flowblob.keys.syntax import Reads, canonical_text, reads_of

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flowblob.errors import InvalidInputError
-from flowblob.keys.canonical import Hashing, hash_parts
+from flowblob.keys.canonical import Hashing
 from flowblob.keys.guards import Guards
+from flowblob.keys.hashes import hash_parts
 from flowblob.keys.origin import is_user_class, library_name
 from flowblob.keys.walk import CodeItem, Walk
 

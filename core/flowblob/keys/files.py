@@ -12,7 +12,8 @@ from typing import Any
 
 from flowblob.errors import InvalidInputError
 from flowblob.files import Dir, File
-from flowblob.keys.canonical import Hashing, hash_parts, new_hash
+from flowblob.keys.canonical import Hashing
+from flowblob.keys.hashes import hash_parts, new_hash
 
 _CHUNK = 1 << 20
 _RACY_NS = 2_000_000_000  # the coarsest clock of a common file system (FAT) ticks every 2 s

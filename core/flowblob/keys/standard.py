@@ -18,7 +18,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from flowblob.keys.canonical import Hashing, hash_buffer, unstable
+from flowblob.keys.canonical import Hashing, unstable
+from flowblob.keys.hashes import hash_buffer
 from flowblob.keys.kinds import CYTHON_FUNCTION
 
 Parts = tuple[object, ...]

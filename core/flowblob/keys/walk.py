@@ -14,8 +14,9 @@ from typing import Any
 
 from flowblob.errors import InvalidInputError
 from flowblob.keys import bytecode, classes, imports
-from flowblob.keys.canonical import Hashing, hash_parts
+from flowblob.keys.canonical import Hashing
 from flowblob.keys.guards import Guards, is_immutable
+from flowblob.keys.hashes import hash_parts
 from flowblob.keys.kinds import (
     MISSING,
     cell_value,
