@@ -16,9 +16,7 @@ import psycopg
 import pytest
 
 from flowblob.catalogs.postgres import PostgresCatalog
-from flowblob.catalogs.postgres_pool import Link
 from flowblob.checks import new_id
-from flowblob.drafts import PlacementLost
 from flowblob.errors import CatalogUnavailableError
 from flowblob.model import Ref
 
@@ -124,79 +122,6 @@ def test_acknowledged_versions_survive_kills_of_their_writers(catalog, postgres_
     kept = {(b.version, b.id) for n in (0, 1) for b in catalog.versions(f"key/{n}")}
     assert acknowledged <= kept
     assert len(acknowledged) >= 12
-
-
-# ------------------------------------------------------------------ collectors beside puts
-
-
-def test_a_collector_takes_nothing_that_a_put_has_just_taken(catalog, make):
-    """The put has seen the payload and not yet committed; the collector sees no reference."""
-    draft = make.draft(data=b"shared")
-    catalog.commit(draft)
-    catalog.delete(Ref("models/churn"))
-    grace = timedelta(microseconds=1)
-    time.sleep(0.01)
-    collected = []
-
-    def put(connection):
-        collected_meanwhile = threading.Thread(
-            target=lambda: collected.extend(catalog.condemned(grace=grace, limit=10))
-        )
-        commit = catalog._commit(connection, make.draft("other", b"shared"))
-        collected_meanwhile.start()
-        collected_meanwhile.join()
-        return commit
-
-    assert catalog._write(put).is_new
-    assert collected == []
-    found = catalog.find(Ref("other"), payload=True)
-    assert found.payload.data == b"shared"
-    assert catalog.check() == []
-
-
-@pytest.mark.parametrize("found", ["in the store", "from an earlier attempt"])
-def test_what_a_put_has_found_stays_until_its_pin_stands(catalog, make, monkeypatch, found):
-    """Between the two, a whole collection: condemned, deleted, forgotten."""
-    grace, hour = timedelta(microseconds=1), timedelta(hours=1)
-    [(payload, _)] = catalog.place("op", [make.spooled(b"big")], ttl=grace)
-    part = make.part(b"big", generation=payload.generation)
-    if found == "in the store":
-        catalog.commit(make.draft(op="op", parts=(part,)))
-        catalog.delete(Ref("models/churn"))
-    time.sleep(0.01)
-    came, collected = [], []
-
-    def collect():
-        for garbage in catalog.condemned(grace=grace, limit=10):
-            catalog.forget(garbage.generation)
-            collected.append(garbage)
-
-    def execute(link, sql, parameters=(), /):
-        if sql.startswith("INSERT INTO pin") and not came:
-            came.append(threading.Thread(target=collect))
-            came[0].start()
-            came[0].join()
-        return real(link, sql, parameters)
-
-    real = Link.execute
-    monkeypatch.setattr(Link, "execute", execute)
-    op = "another op" if found == "in the store" else "op"
-    [(again, _)] = catalog.place(op, [make.spooled(b"big")], ttl=hour)
-    assert came
-    assert collected == []
-    assert again.generation == payload.generation
-    assert catalog.commit(make.draft("other", op=op, parts=(part,))).is_new
-    assert catalog.check() == []
-
-
-def test_what_was_condemned_under_a_put_is_asked_for_again(catalog, make):
-    [(payload, _)] = catalog.place("op", [make.spooled(b"big")], ttl=timedelta(milliseconds=1))
-    time.sleep(0.02)
-    [gone] = catalog.condemned(grace=timedelta(microseconds=1), limit=10)
-    assert gone.generation == payload.generation
-    part = make.part(b"big", generation=payload.generation)
-    with pytest.raises(PlacementLost):
-        catalog.commit(make.draft(parts=(part,)))
 
 
 def test_runs_met_by_many_at_once_are_one_run_with_all_values(catalog, make):
