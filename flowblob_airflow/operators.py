@@ -139,7 +139,7 @@ class FlowblobGetOperator(_FlowblobOperator):
             return str(store.download(self.ref, self.path))
         blob = store.resolve(self.ref)
         self.log.info("Reading %s, %d bytes, %s", blob.ref, blob.size, blob.digest)
-        return for_xcom(blob, self, store=store)
+        return for_xcom(blob, self, store=store, load=store.load)
 
 
 class FlowblobTagOperator(_FlowblobOperator):

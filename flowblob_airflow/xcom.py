@@ -8,6 +8,7 @@ Airflow imports this module while its own are half imported; only leaves of it m
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
@@ -20,6 +21,8 @@ from flowblob_airflow.inputs import Input, is_wanted_lazily, settled
 from flowblob_airflow.stores import SECTION, store_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flowblob import Blob, Store
 
 _INLINE_BYTES = 1024
@@ -158,19 +161,35 @@ def is_backend() -> bool:
     return isinstance(XCom, type) and issubclass(XCom, FlowblobXCom)
 
 
-def for_xcom(blob: Blob, task: Any, *, store: Store) -> Any:
+def for_xcom(
+    blob: Blob, task: Any, *, store: Store, load: Callable[[Blob], Any] | None = None
+) -> Any:
     """Return what a task returns in place of a stored value, so that no payload moves needlessly.
 
     A lazy value becomes a reference to the very version when it is pushed. The value itself is
     needed where Airflow looks into it, and where it stays inline.
+
+    Args:
+        blob: The version.
+        task: The task.
+        store: The store of the version.
+        load: Loads it where the value is needed. If not given, that is no input of the run: a hit
+            is a use already.
     """
-    lazy = Lazy(store, blob)
+    load = load or partial(_served, store)
     if _needs_value(task, store):
-        return _returned(lazy.load(), blob, task, store)
+        return _returned(load(blob), blob, task, store)
+    lazy = Lazy(store, blob)
     if blob.size > 2 * _inline_bytes() or not task.do_xcom_push:
         return lazy
-    value = lazy.load()
+    value = load(blob)
     return value if is_inline(value) else lazy
+
+
+def _served(store: Store, blob: Blob) -> Any:
+    from flowblob import Ref
+
+    return store.objects.load(store.objects.resolve(Ref(id=blob.id), payload=True))
 
 
 def for_computed(value: Any, blob: Blob, task: Any, *, store: Store) -> Any:

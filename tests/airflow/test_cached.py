@@ -64,6 +64,20 @@ def test_a_hit_is_linked_and_counted(store):
     assert store.cache.entries()[0].hits == 1
 
 
+@pytest.mark.parametrize("multiple_outputs", [False, True])
+def test_a_hit_whose_value_airflow_needs_is_one_use(store, multiple_outputs):
+    def small():
+        return {"a": 1, "b": 2}
+
+    host = Host()
+    dag = dag_of(cached(small), task_options={"multiple_outputs": multiple_outputs})
+    for run_id in ("one", "two"):
+        host.ran(dag, "small", run_id=run_id)
+        assert host.value(dag, "small", run_id=run_id) == {"a": 1, "b": 2}
+    uses = store.consumers("etl/small")
+    assert [(use.run.run_id, use.role) for use in uses] == [("two", "cache_hit")]
+
+
 def test_python_and_airflow_share_one_entry(store):
     plain = flowblob.cached(store=store)(score)
     plain(3)

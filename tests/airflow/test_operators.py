@@ -101,6 +101,14 @@ def test_get_pushes_a_small_value_as_it_is(store):
     assert [use.run.task for use in store.consumers("k")] == ["get"]
 
 
+def test_get_of_a_value_is_an_input(store):
+    store.put("k", {"a": 1})
+    with DAG("d") as dag:
+        FlowblobGetOperator(task_id="get", ref="k")
+    Host().ran(dag, "get")
+    assert [use.role for use in store.consumers("k")] == ["input"]
+
+
 def test_get_writes_a_file(store, tmp_path):
     store.put("k", b"bytes", filename="b.bin")
     with DAG("d") as dag:
