@@ -6,7 +6,6 @@ and drops entries.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,10 +22,12 @@ from flowblob.errors import (
     PayloadMissingError,
     QuotaExceededError,
 )
+from flowblob.evicting import Evicting
 from flowblob.explaining import Explaining, Why
 from flowblob.lazy import Lazy
-from flowblob.model import CacheEntry, CacheKey, LookupStats, Read, Ref, maker
+from flowblob.model import CacheEntry, CacheKey, Read, Ref, maker
 from flowblob.objects import Objects, PutRequest
+from flowblob.stats import Stats
 
 if TYPE_CHECKING:
     from flowblob.journal import Journal
@@ -76,38 +77,12 @@ class Cached:
     outputs: Mapping[str, Lazy]
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """How well the cache does.
-
-    Attributes:
-        hits: Look-ups that were served.
-        misses: Look-ups that were not.
-        seconds_saved: Computing time of the hits.
-        bytes_saved: Bytes that hits gave back.
-        by_function: The same for each function.
-        by_day: The same for each day, UTC, `2026-11-21`.
-    """
-
-    hits: int
-    misses: int
-    seconds_saved: float
-    bytes_saved: int
-    by_function: Mapping[str, LookupStats]
-    by_day: Mapping[str, LookupStats]
-
-    @property
-    def hit_rate(self) -> float:
-        """Share of look-ups that were served, 0 where there were none."""
-        return self.hits / (self.hits + self.misses) if self.hits + self.misses else 0.0
-
-
 def digest_of(key: CacheKey | str) -> str:
     """Return the text under which an entry stands."""
     return key if isinstance(key, str) else key.digest
 
 
-class Cache(Explaining):
+class Cache(Explaining, Evicting):
     """The entries of one store.
 
     Args:
@@ -237,10 +212,10 @@ class Cache(Explaining):
             >>> store.cache.key("train", {"rows": 3}, version="7").name
             'train'
         """
-        from flowblob.keys import Recipe
+        from flowblob.keys import Recipe, stand_in
 
         if isinstance(function, str):
-            name, function = name or function, _taking(function, inputs, version)
+            name, function = name or function, stand_in(function, inputs, version)
         return Recipe(function, name=name, version=version).key((), dict(inputs))
 
     # ------------------------------------------------------------ writing
@@ -406,64 +381,7 @@ class Cache(Explaining):
         length = parse_duration(since, what="since")
         self._flush()
         rows = self._catalog.lookups(since=utc_now() - length if length else None, name=name)
-        total = _sum(rows, lambda _: "")
-        whole = total.get("", LookupStats("", "", 0, 0, 0.0, 0))
-        return Stats(
-            whole.hits,
-            whole.misses,
-            whole.seconds,
-            whole.size,
-            _sum(rows, lambda row: row.name),
-            _sum(rows, lambda row: row.day),
-        )
-
-    # ------------------------------------------------------------ room
-
-    def make_room(self, *, keep: str = "") -> int:
-        """Evict the least recently used entries until the quota holds; returns how many.
-
-        An entry goes together with its version, unless an alias, another entry or a pin keeps that.
-
-        Args:
-            keep: Key of an entry to leave alone, as the one that was just written.
-
-        Raises:
-            QuotaExceededError: The quota is used up and nothing may be evicted.
-        """
-        quota = self._objects.settings.cache_quota
-        if not quota:
-            return 0
-        evicted, used = 0, self._catalog.cache_size()
-        if used <= quota:
-            return 0
-        self._flush()  # what was used just now is not idle
-        for entry in self._catalog.entries(filters={"pinned": False}, idle_first=True):
-            if entry.key != keep and self._evict(entry):
-                evicted, used = evicted + 1, self._catalog.cache_size()
-            if used <= quota:
-                return evicted
-        raise QuotaExceededError(
-            f"The cache holds {used:,} bytes, its quota is {quota:,}",
-            hint="Unpin entries, take aliases away, or raise cache_quota",
-        )
-
-    def unused(self, unused_for: timedelta | str | float) -> list[CacheEntry]:
-        """Return the entries that were neither served nor written for so long and may go."""
-        found = self.entries(unused_for=unused_for, pinned=False)
-        return [entry for entry in found if not entry.blob.aliases]
-
-    def drop_unused(self, unused_for: timedelta | str | float) -> int:
-        """Evict the entries that were neither served nor written for so long; returns how many."""
-        return sum(map(self._evict, self.unused(unused_for)))
-
-    def _evict(self, entry: CacheEntry) -> bool:
-        """Drop an entry and, if nothing else wants it, its version; an alias keeps both."""
-        if entry.blob.aliases:
-            return False
-        self._catalog.delete_entry(entry.key)
-        if not self._catalog.entries(filters={"blob_id": entry.blob.id}, limit=1):
-            self._catalog.drop([entry.blob.id], by="cache eviction")
-        return True
+        return Stats.of(rows)
 
 
 def _checked(key: str) -> str:
@@ -472,36 +390,3 @@ def _checked(key: str) -> str:
             f"Invalid cache key {key[:80]!r}", hint="Text of 1 to 512 characters"
         )
     return key
-
-
-def _sum(found: list[LookupStats], group: Callable[[LookupStats], str]) -> dict[str, LookupStats]:
-    total: dict[str, LookupStats] = {}
-    for row in found:
-        name = group(row)
-        old = total.get(name, LookupStats(row.day, row.name, 0, 0, 0.0, 0))
-        total[name] = LookupStats(
-            old.day,
-            old.name,
-            old.hits + row.hits,
-            old.misses + row.misses,
-            old.seconds + row.seconds,
-            old.size + row.size,
-        )
-    return total
-
-
-def _taking(name: str, inputs: Mapping[str, Any], version: str | None) -> Callable[..., Any]:
-    """Return what stands for a function of which only the name and the inputs are known."""
-    if version is None:
-        raise InvalidInputError(
-            f"Nothing is known of the code of {name!r}", hint="Give version=, or the function"
-        )
-
-    def named(**_: Any) -> None: ...
-
-    try:
-        keywords = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in inputs]
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"The inputs of {name!r} need names: {error}") from error
-    named.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
-    return named

@@ -7,7 +7,7 @@ golden tests, since a changed digest makes every stored entry a miss.
 
 from __future__ import annotations
 
-from flowblob.keys.call import Recipe, hash_with
+from flowblob.keys.call import Recipe
 from flowblob.keys.canonical import (
     SCHEME,
     ValueIdentity,
@@ -16,6 +16,7 @@ from flowblob.keys.canonical import (
     value_digest,
 )
 from flowblob.keys.code import CodeIdentity, function_identity
+from flowblob.keys.signatures import hash_with, stand_in
 from flowblob.keys.walk import CodeItem
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "hash_with",
     "identify_value",
     "portable_digest",
+    "stand_in",
     "value_digest",
 ]

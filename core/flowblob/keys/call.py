@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from flowblob.keys.code import CodeIdentity, CodeMode, TrackedCode, package_vers
 from flowblob.keys.code import track as track_code
 from flowblob.keys.guards import is_immutable
 from flowblob.keys.hashes import PLAIN, atom_digest, hash_parts
+from flowblob.keys.signatures import hash_with, hashers_of, signature_of
 from flowblob.keys.summary import is_secret, summarize, summarize_code
 from flowblob.model import EMPTY, Blob, CacheKey, Ingredient, Ref, maker
 
@@ -33,26 +32,6 @@ _make_ingredient, _make_key = maker(Ingredient), maker(CacheKey)
 _Question = tuple[Any, ...]
 #: The first ingredient, the text that begins every key, warnings, and the keys made with these.
 _First = tuple[Ingredient, str, tuple[str, ...], dict[_Question | None, CacheKey]]
-
-
-class hash_with:
-    """Say how an argument counts: `Annotated[T, hash_with(function)]`.
-
-    Attributes:
-        function: Takes the argument; what it returns counts in its place.
-
-    Example:
-        >>> from typing import Annotated
-        >>> def area(shape: Annotated[object, hash_with(repr)]) -> float: ...
-    """
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[[Any], object]) -> None:
-        self.function = function
-
-    def __repr__(self) -> str:
-        return f"hash_with({getattr(self.function, '__qualname__', self.function)!s})"
 
 
 class Recipe:
@@ -127,7 +106,7 @@ class Recipe:
     # -------------------------------------------------------------- binding
 
     def _read_signature(self, ignored: frozenset[str]) -> None:
-        self.signature = signature = _signature(self.function)
+        self.signature = signature = signature_of(self.function)
         parameters = signature.parameters
         kinds = [item.kind for item in parameters.values()]
         takes_any = inspect.Parameter.VAR_KEYWORD in kinds
@@ -150,7 +129,7 @@ class Recipe:
         self._heads = {n: f"{len(n)}:{n}," for n in self._names}
         self._counted = tuple(sorted(n for n in self._names if n not in ignored))
         self._secret = frozenset(n for n in self._names if is_secret(n))
-        self._hashers = _hashers(self.function, parameters)
+        self._hashers = hashers_of(self.function, parameters)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments by name, with defaults filled in.
@@ -370,46 +349,3 @@ def _rebuild(function: Callable[..., Any], *options: Any) -> Recipe:
         salt=salt,
         packages=packages,
     )
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    try:
-        if sys.version_info >= (3, 14):
-            # Names that exist for the type checker only must not end in a NameError.
-            from annotationlib import Format
-
-            return inspect.signature(function, annotation_format=Format.FORWARDREF)
-        return inspect.signature(function)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"{function!r} has no signature to bind arguments by: {error}",
-            hint="Wrap it in a function of your own",
-        ) from error
-
-
-def _hashers(
-    function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]
-) -> dict[str, hash_with]:
-    found = {}
-    names = getattr(inspect.unwrap(function), "__globals__", {})
-    for name, parameter in parameters.items():
-        annotation = parameter.annotation
-        if isinstance(annotation, str):
-            annotation = _evaluated(annotation, names)
-        for item in getattr(annotation, "__metadata__", ()):
-            if isinstance(item, hash_with):
-                found[name] = item
-    return found
-
-
-def _evaluated(annotation: str, names: dict[str, Any]) -> object:
-    """Evaluate a postponed annotation, as `typing.get_type_hints` would."""
-    try:
-        return typing.get_type_hints(_Holder(annotation), names, include_extras=True)["_"]
-    except (NameError, AttributeError, TypeError, SyntaxError):
-        return None  # for the type checker only: nothing of ours can be in it
-
-
-class _Holder:
-    def __init__(self, annotation: str) -> None:
-        self.__annotations__ = {"_": annotation}
