@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ov
 from flowblob import runs
 from flowblob.checks import parse_duration, quote_segment, validate_tags
 from flowblob.computation import CacheOptions, Computation, OnError, announced
+from flowblob.coroutines import run_async
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
 from flowblob.iterating import gathering, is_generator, replaying
@@ -362,10 +363,10 @@ def _wrap(call: CachedCall) -> Any:
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
-            return await _run_async(call, args, kwargs)
+            return await run_async(call, args, kwargs)
 
         async def refresh_async(*args: Any, **kwargs: Any) -> Any:
-            return await _run_async(call, args, kwargs, refresh=True)
+            return await run_async(call, args, kwargs, refresh=True)
 
         wrapper, refresh = call_async, refresh_async
     else:
@@ -393,23 +394,3 @@ def _wrap(call: CachedCall) -> Any:
     wrapper.explain = explain
     wrapper.key = key
     return wrapper
-
-
-async def _run_async(
-    call: CachedCall, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, refresh: bool = False
-) -> Any:
-    """The same steps; those that wait for the store or another caller leave the event loop free."""
-    import asyncio
-
-    computation = await asyncio.to_thread(call.computation, args, kwargs, refresh=refresh)
-    try:
-        hit = await asyncio.to_thread(computation.prepare)
-    except asyncio.CancelledError:
-        # The thread goes on; a reservation that nobody gave back would stop every other caller.
-        computation.cancel()
-        raise
-    if hit is not None:
-        return hit.value
-    with computation.computing() as (began, read):
-        value = await call.compute(*args, **kwargs)
-    return await asyncio.to_thread(computation.finish, value, began, read)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -49,6 +49,8 @@ _POLL_SHARE, _POLL_SECONDS = 0.04, 0.05
 #: reads the entry. Asking takes the lock of all writers, which sixty waiters would keep busy.
 _ACQUIRE_SECONDS, _ACQUIRE_AT_LAST = 0.2, 1.6
 
+#: Keys that are computed here now: who waited for one of them would wait for himself.
+_computed: ContextVar[frozenset[str]] = ContextVar("flowblob_computed", default=frozenset())
 #: What the host calls the output of the function it runs now: (plain function, key).
 announced: ContextVar[tuple[Any, str] | None] = ContextVar("flowblob_output", default=None)
 
@@ -192,10 +194,21 @@ class Computation:
         Raises:
             ReservationHeldError: Another holder computes still, after `wait`.
         """
+        steps = self._begin(wait)
+        while True:
+            try:
+                pause = next(steps)
+            except StopIteration as ended:
+                hit: Hit | None = ended.value
+                return hit
+            time.sleep(pause)
+
+    def _begin(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
+        """Give the pauses of a wait, in seconds, and return as `begin` does."""
         hit = None
         if self._keeps and self._options.single_flight:
             with self._tolerant("reserving"):
-                hit = self._acquire(wait)
+                hit = yield from self._acquire(wait)
         return hit
 
     def commit(
@@ -259,16 +272,30 @@ class Computation:
         Raises:
             ReservationHeldError: Another holder computes still, after `wait`.
         """
-        hit = None if self._refresh else self.lookup()
+        hit = self._find()
         if hit is None:
-            if self._refresh and self._keeps:
-                self._note_stale()
             hit = self.begin(wait=wait)
-        if logger.isEnabledFor(logging.INFO):
-            self._say(hit)
+        self._say(hit)
         return hit
 
+    def preparing(self) -> Generator[float, None, Hit | None]:
+        """Prepare in steps, and give the seconds to wait before the next; returns as `prepare`."""
+        hit = self._find()
+        if hit is None:
+            hit = yield from self._begin(None)
+        self._say(hit)
+        return hit
+
+    def _find(self) -> Hit | None:
+        if not self._refresh:
+            return self.lookup()
+        if self._keeps:
+            self._note_stale()
+        return None
+
     def _say(self, hit: Hit | None) -> None:
+        if not logger.isEnabledFor(logging.INFO):
+            return
         if hit is not None:
             logger.info("%s", hit, extra=self._told("hit", hit))
         elif self._why == "absent":
@@ -341,7 +368,7 @@ class Computation:
     def computing(self) -> Iterator[tuple[float, list[Read]]]:
         """Track what the function reads, and give the reservation back should it raise."""
         tracked: list[Read] = []
-        token = reads.set(tracked)
+        token, within = reads.set(tracked), _computed.set(_computed.get() | {self._key.digest})
         try:
             yield time.perf_counter(), tracked
         except BaseException:
@@ -349,6 +376,7 @@ class Computation:
             raise
         finally:
             reads.reset(token)
+            _computed.reset(within)
 
     # ------------------------------------------------------------ serving
 
@@ -405,7 +433,7 @@ class Computation:
             self._stale_rev = found.entry.rev if found.entry else 0
             self._why = "refresh"
 
-    def _acquire(self, wait: timedelta | None) -> Hit | None:
+    def _acquire(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
         owner = self._owner or owner_name()
         deadline = None if wait is None else time.monotonic() + wait.total_seconds()
         began, patience = time.monotonic(), _ACQUIRE_SECONDS
@@ -423,9 +451,12 @@ class Computation:
                 self.abort()
             if got.reservation is not None or self._is_cancelled:
                 return None
+            if got.entry is None and self._key.digest in _computed.get():
+                self._keeps = False  # the caller further up is the holder, and stores the result
+                return None
             seconds = min(got.remaining.total_seconds(), patience)
             patience = min(2 * patience, _ACQUIRE_AT_LAST)
-            if got.entry is not None or self._appears(began, seconds, deadline):
+            if got.entry is not None or (yield from self._appears(began, seconds, deadline)):
                 served = self._serve(self._look_up(self._key))
                 if served is not None or not self._keeps:
                     return served
@@ -437,14 +468,16 @@ class Computation:
                     hint="Wait for it, or call again later",
                 )
 
-    def _appears(self, began: float, seconds: float, deadline: float | None) -> bool:
+    def _appears(
+        self, began: float, seconds: float, deadline: float | None
+    ) -> Generator[float, None, bool]:
         """Wait a little for an entry the caller has not judged yet; reading costs no lock."""
         until = time.monotonic() + seconds
         if deadline is not None:
             until = min(until, deadline)
         while (now := time.monotonic()) < until:
             pause = min(max((now - began) * _POLL_SHARE, 0.001), _POLL_SECONDS)
-            time.sleep(min(pause, until - now))
+            yield min(pause, until - now)
             if self._is_cancelled:
                 return False
             found = self._store.catalog.glance(self._key.digest)

@@ -49,6 +49,47 @@ def test_calls_of_one_loop_compute_once(store: Store) -> None:
     assert len(calls) == 1
 
 
+def test_more_calls_than_the_loop_has_threads_end(store: Store) -> None:
+    @cached(store=store, ignore=["calls"])
+    async def inner(x: int, calls: Calls) -> int:
+        calls.append(x)
+        await asyncio.sleep(0.05)
+        return x
+
+    @cached(store=store, ignore=["calls"])
+    async def outer(x: int, calls: Calls) -> int:
+        return await inner(x % 2, calls)
+
+    async def main() -> list[int]:
+        every = asyncio.gather(*(outer(at % 4, calls) for at in range(80)))
+        return await asyncio.wait_for(every, 60)
+
+    calls: Calls = []
+    assert asyncio.run(main()) == [0, 1, 0, 1] * 20
+    assert sorted(calls) == [0, 1]
+
+
+def test_nobody_waits_for_himself(store: Store) -> None:
+    @cached(store=store, ignore=["calls"])
+    @cached(store=store, ignore=["calls"])
+    def twice(x: int, calls: Calls) -> int:
+        calls.append(x)
+        return x + 1
+
+    @cached(store=store, ignore=["calls"])
+    def again(x: int, calls: Calls) -> int:
+        calls.append(x)
+        return again(x, calls) if len(calls) < 3 else x + 1
+
+    for function, computed in ((twice, 1), (again, 3)):
+        calls: Calls = []
+        job = threading.Thread(target=lambda f=function, c=calls: f(1, c), daemon=True)
+        job.start()
+        job.join(20)
+        assert not job.is_alive()
+        assert (function(1, calls), len(calls)) == (2, computed)
+
+
 def test_a_cancelled_call_gives_its_reservation_back(
     is_reserved: Callable[[], bool], store: Store
 ) -> None:
