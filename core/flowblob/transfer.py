@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def download(blob: Blob, reader: PayloadReader, target: Path, progress: Progress | None) -> Path:
     """Write a payload to a file, or restore a stored folder; see `Store.download`."""
     if blob.serializer == "tree":
-        return _restore(reader, target)
+        return _restore(reader, target, progress)
     if target.is_dir():
         target = target / safe_name(blob)
     if not target.parent.is_dir():
@@ -33,8 +33,8 @@ def safe_name(blob: Blob) -> str:
     return name if name not in ("", ".", "..") and "\x00" not in name else "payload"
 
 
-def _restore(reader: PayloadReader, target: Path) -> Path:
+def _restore(reader: PayloadReader, target: Path, progress: Progress | None) -> Path:
     if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
         target.rmdir()  # an empty folder may be the target; a full one is refused
-    restore(parse(read_manifest(reader)), reader, target)
+    restore(parse(read_manifest(reader)), reader, target, progress=progress)
     return target

@@ -133,6 +133,22 @@ def _describe(root: Path) -> dict[str, Any]:
     return {str(path.relative_to(root)): one(path) for path in root.rglob("*")}
 
 
+def test_a_folder_says_how_far_it_is(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    for number in range(3):
+        (source / str(number)).write_bytes(os.urandom(MIB + number))
+    total = 3 * MIB + 3
+    up: list[int] = []
+    blob = store.upload("k", source, progress=up.append)
+    assert sum(up) >= total
+    assert blob.preview["bytes"] == total
+    down: list[int] = []
+    store.download("k", tmp_path / "restored", progress=down.append)
+    assert sum(down) == total
+    assert len(down) > 3
+
+
 def test_files_stand_anywhere_in_a_value(any_store: Store, tmp_path: Path) -> None:
     for name in ("one.txt", "two.txt"):
         (tmp_path / name).write_text(name)

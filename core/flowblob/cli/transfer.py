@@ -159,7 +159,7 @@ def get(ctx: click.Context, /, ref: str, output: str, *, force: bool) -> None:
     store = session.store()
     blob = store.resolve(ref)
     target = _target(blob, Path(output), force=force)
-    with Transfer(session, "fetching", blob.size if blob.serializer != _TREE else None) as transfer:
+    with Transfer(session, "fetching", _size_to_come(blob)) as transfer:
         written = store.download(blob, target, progress=transfer)
     if session.json:
         session.document(path=str(written), blob=blob_record(blob))
@@ -168,6 +168,13 @@ def get(ctx: click.Context, /, ref: str, output: str, *, force: bool) -> None:
         session.say(f"{session.style('wrote', fg='green')} {session.style(written)}  from {ref}")
     else:
         session.say(str(written))
+
+
+def _size_to_come(blob: Blob) -> int | None:
+    """Return how many bytes will be written; of a folder, the payload is the list of its files."""
+    if blob.serializer != _TREE:
+        return blob.size
+    return blob.preview.get("bytes") if isinstance(blob.preview, dict) else None
 
 
 def _target(blob: Blob, output: Path, *, force: bool) -> Path:

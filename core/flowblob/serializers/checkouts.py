@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flowblob.abc import Reader
@@ -72,7 +72,12 @@ def checkout_tree(manifest: bytes, reader: Reader, name: str) -> Dir:
 
 
 def restore(
-    entries: list[Entry], reader: Reader, target: Path, *, is_private: bool = False
+    entries: list[Entry],
+    reader: Reader,
+    target: Path,
+    *,
+    is_private: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Make the folder `target` with everything in it; it appears complete or not at all.
 
@@ -81,6 +86,7 @@ def restore(
         reader: Gives the attached payloads.
         target: Where to make it.
         is_private: Whether the files are read-only, for a copy that several readers share.
+        progress: Called with numbers of bytes.
 
     Raises:
         AlreadyExistsError: Something stands at the target.
@@ -95,7 +101,7 @@ def restore(
     try:
         fresh.mkdir(parents=True)
         _check_room(fresh, entries)
-        _fill(fresh, entries, reader, is_private)
+        _fill(fresh, entries, reader, is_private, progress)
         os.rename(fresh, target)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR) and os.path.lexists(
@@ -121,7 +127,13 @@ def _check_room(folder: Path, entries: list[Entry]) -> None:
         )
 
 
-def _fill(root: Path, entries: list[Entry], reader: Reader, is_private: bool) -> None:
+def _fill(
+    root: Path,
+    entries: list[Entry],
+    reader: Reader,
+    is_private: bool,
+    progress: Callable[[int], None] | None,
+) -> None:
     folders = {parent for entry in entries for parent in parents(entry.path)}
     folders |= {entry.path for entry in entries if not entry.part and not entry.link}
     for folder in sorted(folders):
@@ -134,6 +146,7 @@ def _fill(root: Path, entries: list[Entry], reader: Reader, is_private: bool) ->
                 entry,
                 root / entry.path,
                 mode & 0o555 if is_private else mode,
+                progress,
             )
     # Links last, so that nothing is ever written through one.
     for entry in entries:
@@ -141,7 +154,9 @@ def _fill(root: Path, entries: list[Entry], reader: Reader, is_private: bool) ->
             os.symlink(entry.link, root / entry.path)
 
 
-def _copy(part: Reader, entry: Entry, path: Path, mode: int) -> None:
+def _copy(
+    part: Reader, entry: Entry, path: Path, mode: int, progress: Callable[[int], None] | None
+) -> None:
     if part.size != entry.size:
         raise PayloadCorruptError(
             f"{entry.path!r} has {part.size:,} bytes, its manifest says {entry.size:,}",
@@ -151,7 +166,10 @@ def _copy(part: Reader, entry: Entry, path: Path, mode: int) -> None:
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
     )
     with os.fdopen(descriptor, "wb") as out, part.open() as source:
-        shutil.copyfileobj(source, out, BLOCK)
+        while block := source.read(BLOCK):
+            out.write(block)
+            if progress is not None:
+                progress(len(block))
 
 
 #: (device, inode) -> (size, mtime, ctime) and the digest that was computed then.

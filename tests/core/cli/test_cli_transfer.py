@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flowblob import Store
+from flowblob.cli import transfer
 
 Cli = Callable[..., Any]
 
@@ -43,6 +44,25 @@ def test_a_folder_comes_back_as_a_tree(cli: Cli) -> None:
     assert cli("get", "raw/tree", "-o", "back").code == 0
     assert Path("back/a.txt").read_text() == "a"
     assert Path("back/deep/b.bin").read_bytes() == b"\x00" * 100_000
+
+
+def test_a_folder_is_fetched_under_the_size_of_its_files(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[transfer.Transfer] = []
+
+    class Seen(transfer.Transfer):
+        def __enter__(self) -> transfer.Transfer:
+            shown.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(transfer, "Transfer", Seen)
+    Path("data").mkdir()
+    Path("data/a.bin").write_bytes(bytes(100_000))
+    Path("data/b.bin").write_bytes(bytes(50_000))
+    assert cli("put", "data", "raw/tree").code == 0
+    assert cli("get", "raw/tree", "-o", "back").code == 0
+    assert [(seen.meter.done, seen.meter.total) for seen in shown[1:]] == [(150_000, 150_000)]
 
 
 def test_a_stored_folder_becomes_a_new_folder_inside_a_full_one(cli: Cli) -> None:
