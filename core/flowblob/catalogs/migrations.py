@@ -11,8 +11,8 @@ from pathlib import Path
 
 from flowblob.errors import SchemaVersionError
 
-#: Where the files are; tests put others beside the released ones. Not by `importlib.resources`: what
-#: it imports takes a tenth of the time in which a process gets its first hit.
+#: Where the files are; tests put others beside the released ones. Not by `importlib.resources`:
+#: what that imports takes a tenth of the time in which a process gets its first hit.
 folder = Path(__file__).with_name("schema")
 
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
