@@ -14,7 +14,7 @@ import pytest
 from engines import Engine, fresh_store, pairs
 
 from flowblob import Run, Store, cached
-from flowblob.testing.moving import in_any_order, scan_all
+from flowblob.testing.portable import in_any_order, scan_all
 
 SIZES = (10, 40_000, 40_001, 3_000_000)
 

@@ -11,7 +11,7 @@ import pytest
 
 from flowblob import File, Run, Store, cached
 from flowblob.portable import Kind
-from flowblob.testing.moving import in_any_order, scan_all
+from flowblob.testing.portable import in_any_order, scan_all
 
 Everything = dict[Kind, list[str]]
 
