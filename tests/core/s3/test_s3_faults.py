@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from injecting import (
 from flowblob import Store
 from flowblob.errors import PayloadCorruptError, StorageUnavailableError, UnavailableError
 from flowblob.storages.s3 import S3Storage, transport, upload
+from flowblob.storages.s3.access import Access, Address
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("small_parts")]
 
@@ -80,6 +83,24 @@ def test_a_lost_reply_is_settled_without_sending_again(
     shaky.write(*make(b"content"), op=OP)
     assert proxy.statuses("PUT") == [200]
     assert proxy.statuses("HEAD") == [200]
+
+
+def test_the_time_to_load_botocore_is_no_silence_of_the_server(
+    proxy: Proxy, shaky: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine that may take longer than a server is waited for."""
+    find, away = Access._find_address, [0.0]
+
+    def find_slowly(access: Access) -> Address:
+        away[0] += 2 * transport.PATIENCE
+        return find(access)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + away[0], sleep=time.sleep)
+    monkeypatch.setattr(Access, "_find_address", find_slowly)
+    monkeypatch.setattr(transport, "time", clock)
+    proxy.plan(answer(503, "SlowDown"), method="GET")
+    shaky.claim("a store")
+    assert proxy.statuses("GET") == [0, 404, 200]
 
 
 def test_a_reply_that_never_comes_is_settled(

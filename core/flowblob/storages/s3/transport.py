@@ -43,7 +43,8 @@ _FAILURES = (HTTPError, OSError)
 class Patience:
     """How much longer an operation may fail before it is given up.
 
-    Time in which bytes move does not count, so that a slow line is no failure.
+    Time in which bytes move does not count, so that a slow line is no failure; nor does time before
+    the first request, since a busy machine takes long to load botocore.
 
     Args:
         seconds: How long it may go on without getting anywhere.
@@ -51,14 +52,20 @@ class Patience:
 
     def __init__(self, seconds: float = PATIENCE) -> None:
         self._limit = seconds
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._moving = 0.0
         self.attempts = 0
+
+    def begin(self) -> None:
+        """Start counting, unless an earlier request has."""
+        if self._began is None:
+            self._began = time.monotonic()
 
     @property
     def left(self) -> float:
         """Seconds that remain."""
-        return self._limit - (time.monotonic() - self._began - self._moving)
+        passed = 0.0 if self._began is None else time.monotonic() - self._began
+        return self._limit - (passed - self._moving)
 
     def moved(self, seconds: float) -> None:
         """Take out the time that a block of bytes took."""
@@ -211,6 +218,7 @@ class Transport:
 
     def _send(self, request: _Request, credentials: Credentials, patience: Patience) -> Response:
         address = self.address
+        patience.begin()
         path = f"{address.path}/{quoted(request.key)}"
         if self._signer is None:
             self._signer = Signer(address.region)
