@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from flowblob.checking import Checker, Problem, examine
-from flowblob.errors import ConflictError, PayloadCorruptError, PayloadError, UnavailableError
+from flowblob.errors import (
+    ConflictError,
+    FlowblobError,
+    PayloadCorruptError,
+    PayloadError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog
@@ -107,8 +113,10 @@ def _mend(
         checker.catalog.mark(payload.generation, "damaged")
     aside = ""
     if isinstance(error, PayloadCorruptError) and not payload.is_inline:
-        with contextlib.suppress(UnavailableError):  # where they are they do no harm either
+        try:
             aside = checker.storage.set_aside(payload.name)
+        except FlowblobError as failure:  # where they are they do no harm either
+            logger.warning("%s: the damaged bytes stay where they are: %s", ref, failure)
     logger.info("%s: %s; %s %s", ref, problem, cure, aside)
     return Repair(ref, problem, cure, payload.generation, aside)
 

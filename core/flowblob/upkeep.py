@@ -79,12 +79,7 @@ class Upkeep(Records):
             return self._drop(self.made_by(run=run, flow=flow))
         if run is not None or flow is not None:
             raise InvalidInputError("Delete either a reference, or what a run or flow made")
-        parsed = Ref.parse(ref)
-        dropped = self.catalog.delete(parsed, by=actor())
-        if not dropped:
-            self._objects.resolve(parsed)
-            raise NotFoundError(f"{ref} was deleted meanwhile")
-        return dropped
+        return self.catalog.delete(Ref.parse(ref), by=actor())
 
     def _drop(self, blobs: list[Blob]) -> list[Blob]:
         ids = [blob.id for blob in blobs]

@@ -182,7 +182,7 @@ def repair(ctx: click.Context, /, *, yes: bool, level: Level) -> None:
     """Have versions use another copy of what is damaged; a dry run unless --yes.
 
     What has no other copy is marked, so that its cache entries are misses and storing the value
-    again heals it. Damaged files are moved aside. Nothing is deleted. Exits with 6 if something
+    again heals it. Damaged bytes are moved aside. Nothing is deleted. Exits with 6 if something
     stays lost, 7 if something could not be checked.
     """
     session = current_session(ctx)

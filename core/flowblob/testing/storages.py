@@ -127,6 +127,20 @@ class StorageTests:
         assert claimed.read(name) == b"once" * 1000
         assert [found for found, _, _ in claimed.names()] == [name]
 
+    def test_what_is_set_aside_is_no_payload_any_more(self, claimed: Storage, make: Make) -> None:
+        """Or it stays, where a storage has no other place."""
+        damaged, other = (self.put(claimed, make.spooled(data)) for data in (b"bad", b"other"))
+        if place := claimed.set_aside(damaged):
+            assert claimed.size(damaged) is None
+            with pytest.raises(PayloadMissingError):
+                claimed.read(damaged)
+            assert [name for name, _, _ in claimed.names()] == [other]
+            assert "***" in place or "@" not in place
+        else:
+            assert claimed.read(damaged) == b"bad"
+        assert claimed.set_aside(physical_name(make.digest(b"x"), new_id())) == ""
+        assert claimed.read(other) == b"other"
+
     def test_a_name_may_be_written_after_a_delete(self, claimed: Storage, make: Make) -> None:
         """A put whose payload was taken away while it wrote writes again with its own op."""
         spooled, op = make.spooled(b"again"), new_id()

@@ -25,7 +25,7 @@ from flowblob.errors import (
 )
 from flowblob.storages.s3 import listing
 from flowblob.storages.s3.download import Download, missing_payload
-from flowblob.storages.s3.location import Location
+from flowblob.storages.s3.location import Location, quoted
 from flowblob.storages.s3.transport import Body, Patience, Transport
 from flowblob.storages.s3.upload import SINGLE, Source, Upload
 from flowblob.storages.spools import Spools, shared_root
@@ -33,6 +33,9 @@ from flowblob.urls import mask
 
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.[0-9a-f-]{32,36}\Z")
 _OWNER = "flowblob-store-id"
+_DAMAGED = "damaged"
+#: S3 copies no larger object in one request.
+_LARGEST_COPY = 5 << 30
 #: No put takes this long; what was begun before was left by a process that died.
 _ABANDONED = timedelta(days=1)
 #: A wrong endpoint should be told of soon.
@@ -134,8 +137,7 @@ class S3Storage(Storage):
             Upload(self._transport, self._key(name), op, self._location.headers, source).run()
 
     def size(self, name: str) -> int | None:
-        found = self._transport.request("HEAD", self._key(name), accept=(200, 404))
-        return int(found.headers.get("content-length", 0)) if found.status == 200 else None
+        return self._length(self._key(name))
 
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
         if length <= 0:
@@ -155,12 +157,35 @@ class S3Storage(Storage):
 
     def delete(self, name: str) -> None:
         key = self._key(name)
-        found = self._transport.request("HEAD", key, accept=(200, 404))
-        size = int(found.headers.get("content-length", 0)) if found.status == 200 else None
+        size = self._length(key)
         # Only what went in parts, or never arrived, can have left parts behind.
         if size is None or size > SINGLE:
             listing.abandon(self._transport, key)
         self._transport.request("DELETE", key, accept=(200, 204, 404))
+
+    def set_aside(self, name: str) -> str:
+        source = self._key(name)
+        target = f"{self._location.prefix}{_DAMAGED}/{name.partition('/')[2]}"
+        size = self._length(source)
+        if size is None or size > _LARGEST_COPY:
+            return ""
+        self._transport.request(
+            "PUT",
+            target,
+            headers={
+                **self._location.headers,
+                "x-amz-copy-source": quoted(f"/{self._location.bucket}/{source}"),
+            },
+        )
+        # An error may stand under a 200, and the bytes must be somewhere.
+        if self._length(target) != size:
+            return ""
+        self._transport.request("DELETE", source, accept=(200, 204, 404))
+        return f"s3://{self._location.bucket}/{target}"
+
+    def _length(self, key: str) -> int | None:
+        found = self._transport.request("HEAD", key, accept=(200, 404))
+        return int(found.headers.get("content-length", 0)) if found.status == 200 else None
 
     def names(self) -> Iterator[tuple[str, int, datetime]]:
         for found in listing.objects(self._transport, self._location.prefix):
