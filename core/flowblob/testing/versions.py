@@ -21,55 +21,40 @@ from flowblob.model import Blob, Ref
 from flowblob.testing.contract import CatalogContract, found, is_absent, numbers
 from flowblob.testing.making import Make
 
+_GIVEN: dict[str, Any] = {
+    "kind": "ml_model",
+    "media_type": "application/x-model",
+    "serializer": "pickle",
+    "filename": "model.bin",
+    "tags": {"stage": "test", "n": 1, "f": 1.0, "yes": True},
+    "partitions": {"day": "2026-11-21"},
+    "value_digest": "v1",
+    "external": "",
+    "signature": "s",
+    "signature_key": "k1",
+}
+
 
 class VersionTests(CatalogContract):
     """Commits, references, and what counts as unchanged."""
 
     def test_everything_given_at_a_put_is_found_again(self, catalog: Catalog, make: Make) -> None:
         run = make.run(
-            url="http://host/run",
-            name="brisk-otter",
-            map_index=3,
-            used={"a": 1},
-            generated={"b": 2},
-        )
-        parent = catalog.commit(make.draft("raw/day", b"raw")).blob
-        given: dict[str, Any] = {
-            "kind": "ml_model",
-            "media_type": "application/x-model",
-            "serializer": "pickle",
-            "filename": "model.bin",
-            "tags": {"stage": "test", "n": 1, "f": 1.0, "yes": True},
-            "partitions": {"day": "2026-11-21"},
-            "value_digest": "v1",
-            "external": "",
-            "signature": "s",
-            "signature_key": "k1",
-        }
+            url="http://host/run", name="brisk-otter", map_index=3,
+            used={"a": 1}, generated={"b": 2},
+        )  # fmt: skip
         draft = make.draft(
-            data=b"model",
             metadata='{"auc": 0.9, "über": ["x", null, {"deep": true}]}',
-            parents=(parent.id,),
+            parents=(catalog.commit(make.draft("raw/day", b"raw")).blob.id,),
             run=run,
             preview='{"type": "int"}',
-            **given,
+            **_GIVEN,
         )
         blob = catalog.commit(draft).blob
-        record = catalog.find(Ref.parse("models/churn"), payload=True)
-        assert record is not None
-        assert record.blob == blob
-        assert {name: getattr(blob, name) for name in given} == given
-        assert (blob.key, blob.version, blob.prev_version) == ("models/churn", 0, None)
-        assert (blob.digest, blob.size) == (make.digest(b"model"), 5)
-        assert blob.checksum == make.checksum(b"model")
+        assert found(catalog, "models/churn") == blob
+        assert {name: getattr(blob, name) for name in _GIVEN} == _GIVEN
         assert blob.metadata == {"auc": 0.9, "über": ["x", None, {"deep": True}]}
-        assert (blob.preview, blob.parts, blob.history, blob.aliases) == (
-            {"type": "int"},
-            0,
-            True,
-            (),
-        )
-        assert blob.created_at.utcoffset() == timedelta()
+        assert blob.preview == {"type": "int"}
         assert blob.run is not None
         assert blob.run.started_at is not None
         assert replace(blob.run, started_at=None) == run
@@ -79,6 +64,17 @@ class VersionTests(CatalogContract):
             "f": float,
             "yes": bool,
         }
+
+    def test_a_put_is_found_with_its_number_and_payload(self, catalog: Catalog, make: Make) -> None:
+        blob = catalog.commit(make.draft(data=b"model")).blob
+        record = catalog.find(Ref.parse("models/churn"), payload=True)
+        assert record is not None
+        assert record.blob == blob
+        assert (blob.key, blob.version, blob.prev_version) == ("models/churn", 0, None)
+        assert (blob.parts, blob.history, blob.aliases) == (0, True, ())
+        assert (blob.digest, blob.size) == (make.digest(b"model"), 5)
+        assert blob.checksum == make.checksum(b"model")
+        assert blob.created_at.utcoffset() == timedelta()
         assert record.payload is not None
         assert (record.payload.data, record.payload.is_inline) == (b"model", True)
         assert (record.payload.digest, record.payload.size) == (blob.digest, 5)
