@@ -77,52 +77,49 @@ def _config() -> dict[str, Any]:
     return {
         "description": "How task outputs are stored and reused.",
         "options": {
-            "conn_id": {
-                "description": "Connection of the store that XCom values and cached tasks use.",
-                "version_added": "0.1.0",
-                "type": "string",
-                "example": "flowblob_shared",
-                "default": "flowblob_default",
-            },
-            "xcom_inline_bytes": {
-                "description": (
-                    "XCom values of up to so many bytes of JSON stay in Airflow's database, if "
-                    "JSON gives them back exactly; all others are stored in flowblob."
-                ),
-                "version_added": "0.1.0",
-                "type": "integer",
-                "example": "65536",
-                "default": "1024",
-            },
-            "cache_tasks": {
-                "description": (
-                    "Tasks of DAGs that one cannot edit whose outputs are cached: patterns over "
-                    "dag.task, separated by commas."
-                ),
-                "version_added": "0.1.0",
-                "type": "string",
-                "example": "etl.load_*, reports.*",
-                "default": "",
-            },
-            "wait_seconds": {
-                "description": (
-                    "How long a task waits in its worker slot for another one that computes the "
-                    "same result, before it is rescheduled."
-                ),
-                "version_added": "0.1.0",
-                "type": "float",
-                "example": "30",
-                "default": "10",
-            },
-            "reschedule_seconds": {
-                "description": (
-                    "After how long such a task looks again; at least 15, since the scheduler "
-                    "must have seen the end of its last process."
-                ),
-                "version_added": "0.1.0",
-                "type": "float",
-                "example": "60",
-                "default": "30",
-            },
+            "conn_id": _option(
+                "Connection of the store that XCom values and cached tasks use.",
+                default="flowblob_default",
+                example="flowblob_shared",
+            ),
+            "xcom_inline_bytes": _option(
+                "XCom values of up to so many bytes of JSON stay in Airflow's database, if JSON "
+                "gives them back exactly; all others are stored in flowblob.",
+                kind="integer",
+                default="1024",
+                example="65536",
+            ),
+            "cache_tasks": _option(
+                "Tasks of DAGs that one cannot edit whose outputs are cached: patterns over "
+                "dag.task, separated by commas.",
+                default="",
+                example="etl.load_*, reports.*",
+            ),
+            "wait_seconds": _option(
+                "How long a task waits in its worker slot for another one that computes the same "
+                "result, before it is rescheduled.",
+                kind="float",
+                default="10",
+                example="30",
+            ),
+            "reschedule_seconds": _option(
+                "After how long such a task looks again; at least 15, since the scheduler must "
+                "have seen the end of its last process.",
+                kind="float",
+                default="30",
+                example="60",
+            ),
         },
+    }
+
+
+def _option(
+    description: str, *, default: str, example: str, kind: str = "string"
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
     }
