@@ -55,8 +55,31 @@ class Reviving(Deleting, Placing):
         if state is None:
             raise _nothing(ref)
         life, found = self._dropped(ref, state)
-        step = {
-            "_id": (op := new_id()),
+        step = self._restoring(key, found, by)
+        self._tables.steps.insert_absent(step)
+        try:
+            back = [version for version in found if self._hold_all(version)]
+            if not back:
+                raise NotFoundError(
+                    f"The payload of {ref} was collected", hint="It is gone for good"
+                )
+            if not self._decide(step, self._return(state, life, back)):
+                self._cancel(step)
+                self._catch_up(state)
+                return None
+        except BaseException:
+            self._cancel(step)
+            raise
+        decided = self._tables.steps.one({"_id": step["_id"]})
+        assert decided is not None
+        self._carry_through(decided)
+        return [self._blob(version["id"]) for version in back]
+
+    def _restoring(self, key: str, found: list[Document], by: str) -> Document:
+        """Return the step that is to bring some dropped versions of a key back."""
+        op = new_id()
+        return {
+            "_id": op,
             "id": op,
             "what": "restore",
             "key": key,
@@ -73,26 +96,6 @@ class Reviving(Deleting, Placing):
             # Seen by a collector before the payloads are asked for, as those of a put are.
             "payloads": [used for version in found for used in version["payloads"]],
         }
-        self._tables.steps.insert_absent(step)
-        try:
-            back = [version for version in found if self._hold_all(version)]
-            if not back:
-                raise NotFoundError(
-                    f"The payload of {ref} was collected", hint="It is gone for good"
-                )
-            if not self._decide(step, self._return(state, life, back)):
-                self._cancel(step)
-                self._catch_up(state)
-                return None
-        except BaseException:
-            self._cancel(step)
-            raise
-        decided = self._tables.steps.one({"_id": op})
-        assert decided is not None
-        self._carry_through(decided)
-        ids = [version["id"] for version in back]
-        blobs = {blob.id: blob for blob in map(self._blob, ids)}
-        return [blobs[blob_id] for blob_id in ids]
 
     def _key_of(self, blob_id: str) -> str:
         found = self._tables.steps.one({"id": blob_id, **NUMBERED}, {"key": 1})
