@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from flowblob.catalogs import (
     postgres_url,
 )
 from flowblob.catalogs.postgres_pool import Link, Pool
+from flowblob.catalogs.postgres_settling import Change, Tries
 from flowblob.catalogs.sql import Connection, Dialect, Row, SqlCatalog
 from flowblob.catalogs.sql.engine import is_repeatable
 from flowblob.drafts import Commit, Draft
@@ -29,8 +29,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60.0
-#: How often a step may lose to other transactions, and a connection be lost, before that is told.
-_COLLISIONS, _LOSSES = 20, 2
 
 
 class PostgresCatalog(SqlCatalog):
@@ -74,7 +72,7 @@ class PostgresCatalog(SqlCatalog):
 
     @property
     def store_id(self) -> str:
-        self._open(self._deadline())
+        self._open(self._tries().deadline)
         return self._store_id
 
     def close(self) -> None:
@@ -82,16 +80,18 @@ class PostgresCatalog(SqlCatalog):
 
     # the engine -----------------------------------------------------
 
-    def _deadline(self) -> float:
-        return time.monotonic() + self._wait
+    def _tries(self, deadline: float | None = None) -> Tries:
+        if deadline is None:
+            deadline = time.monotonic() + self._wait
+        return Tries(self._target, self._wait, deadline)
 
     def _open(self, deadline: float) -> None:
         if self._store_id:
             return
-        found = self._attempt(self._find_store, deadline)
+        found = self._attempt(self._find_store, self._tries(deadline))
         if found is None:
-            self._attempt(self._migrate, deadline)
-            found = self._attempt(self._find_store, deadline)
+            self._migrate(self._tries(deadline))
+            found = self._attempt(self._find_store, self._tries(deadline))
         if found is None:
             raise CatalogUnavailableError(f"The store in {self.url} was dropped meanwhile")
         self._store_id = found
@@ -100,12 +100,13 @@ class PostgresCatalog(SqlCatalog):
         postgres_schema.check_server(link)
         return postgres_schema.find_store(link, self._target.schema, self.url)
 
-    def _migrate(self, link: Link) -> list[int]:
-        postgres_schema.check_server(link)
-        schema = self._target.schema
-        steps = _in_transaction(
-            link, lambda link: list(postgres_schema.migrate(link, schema, self.url))
-        )
+    def _migrate(self, tries: Tries) -> list[int]:
+        def step(link: Link) -> list[int]:
+            postgres_schema.check_server(link)
+            return list(postgres_schema.migrate(link, self._target.schema, self.url))
+
+        # Repeated, it finds nothing left to do; what settles other changes may not stand yet.
+        steps = self._change(step, tries, is_repeatable=True)
         if steps:
             logger.info("Migrated %s to schema %s", self.url, steps[-1])
         return steps
@@ -115,79 +116,76 @@ class PostgresCatalog(SqlCatalog):
             schema = self._target.schema
             steps = self._attempt(
                 lambda link: postgres_schema.missing_steps(link, schema, self.url),
-                self._deadline(),
+                self._tries(),
             )
         else:
-            steps = self._attempt(self._migrate, self._deadline())
+            steps = self._migrate(self._tries())
         return [migrations.name_of(postgres_schema.ENGINE, number) for number in steps]
 
     def commit(self, draft: Draft) -> Commit:
-        deadline = self._deadline()
-        self._open(deadline)
-        done = self._put(draft, deadline) if postgres_put.is_plain(draft) else None
+        tries = self._tries()
+        self._open(tries.deadline)
+        done = self._put(draft, tries) if postgres_put.is_plain(draft) else None
         if done is not None:
             return done
-        return self._transact(self._commit, deadline, lambda link: self._commit(link, draft))
+        return self._change(lambda link: self._commit(link, draft), tries, is_repeatable=True)
 
-    def _put(self, draft: Draft, deadline: float) -> Commit | None:
+    def _put(self, draft: Draft, tries: Tries) -> Commit | None:
         """Try the short way, once; the longer one finds out by `op` what became of it."""
         schema = self._target.schema
         number = postgres_schema.lock_number(schema, draft.key)
+        link = None
         try:
-            with self._pool.lease(deadline) as link:
+            with self._pool.lease(tries.deadline) as link:
                 return postgres_put.put(link, draft, schema=schema, lock=number)
         except postgres_errors.REFUSALS as error:
-            if postgres_errors.is_lost(error):
-                self._pool.close()
-            elif isinstance(error, postgres_errors.LateError):
-                raise postgres_errors.unsure(self._target, error) from error
-            elif not postgres_errors.is_collision(error):
-                raise postgres_errors.translate(error, self._target, self._wait) from error
+            self._judge(error, tries, link)
             return None
 
-    def _attempt(self, work: Callable[[Link], T], deadline: float, *, repeatable: bool = True) -> T:
+    def _attempt(self, work: Callable[[Link], T], tries: Tries) -> T:
         """Do the work on a connection, again where that is harmless and may help."""
-        tries = _Tries(self._target, self._wait, deadline, repeatable=repeatable)
         while True:
             link = None
             try:
-                with self._pool.lease(deadline) as link:
+                with self._pool.lease(tries.deadline) as link:
                     return work(link)
             except postgres_errors.REFUSALS as error:
-                if tries.judge(error, is_committing=link is not None and link.is_committing):
-                    self._pool.close()  # what was idle has lost the same server
+                self._judge(error, tries, link)
+            except CatalogUnavailableError as error:  # no connection came free
+                if tries.is_unsure:
+                    raise postgres_errors.unsure(self._target, error) from error
+                raise
+
+    def _judge(self, error: Exception, tries: Tries, link: Link | None) -> None:
+        """Return to try again, else raise what the error means."""
+        if tries.judge(error, is_committing=link is not None and link.is_committing):
+            self._pool.close()  # what was idle has lost the same server
+
+    def _change(self, step: Callable[[Link], T], tries: Tries, *, is_repeatable: bool) -> T:
+        return self._attempt(Change(step, tries, is_repeatable=is_repeatable).make, tries)
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         return self._read(lambda connection: connection.execute(sql, parameters).fetchall())
 
     def _read(self, step: Callable[[Connection], T]) -> T:
-        deadline = self._deadline()
-        self._open(deadline)
-        return self._attempt(step, deadline)
+        tries = self._tries()
+        self._open(tries.deadline)
+        return self._attempt(step, tries)
 
     def _write(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._transact(step, self._deadline(), lambda link: step(link, *args, **kwargs))
+        tries = self._tries()
+        self._open(tries.deadline)
+        return self._change(
+            lambda link: step(link, *args, **kwargs), tries, is_repeatable=is_repeatable(step)
+        )
 
     def _write_relaxed(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         # Durable here: a lease outlives the server that a crash takes down, since its holder does.
         return self._write(step, *args, **kwargs)
-
-    def _transact(
-        self,
-        step: Callable[..., T],
-        deadline: float,
-        bound: Callable[[Link], T],
-    ) -> T:
-        self._open(deadline)
-        return self._attempt(
-            lambda link: _in_transaction(link, bound),
-            deadline,
-            repeatable=is_repeatable(step),
-        )
 
     def _insert(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> int:
         row = connection.execute(f"{sql} RETURNING seq", parameters).fetchone()
@@ -249,55 +247,3 @@ class PostgresCatalog(SqlCatalog):
 def _link(connection: Connection) -> Link:
     assert isinstance(connection, Link)
     return connection
-
-
-def _in_transaction(link: Link, step: Callable[[Link], T]) -> T:
-    link.begin()
-    try:
-        result = step(link)
-    except BaseException:
-        link.roll_back()
-        raise
-    link.commit()
-    return result
-
-
-class _Tries:
-    """Decides after each error of one operation whether to try again, by a common deadline."""
-
-    def __init__(
-        self, target: postgres_url.Target, wait: float, deadline: float, *, repeatable: bool
-    ) -> None:
-        self._deadline = deadline
-        self._target = target
-        self._wait = wait
-        self._is_repeatable = repeatable
-        self._collisions = 0
-        self._losses = 0
-        self._is_unsure = False
-
-    def judge(self, error: Exception, *, is_committing: bool) -> bool:
-        """Return to try again, saying whether the connection is lost; else raise what it means."""
-        if postgres_errors.is_collision(error):
-            self._collisions += 1
-            if self._collisions < _COLLISIONS and self._pause(0.005 * self._collisions):
-                return False
-        elif postgres_errors.is_lost(error):
-            if is_committing and not self._is_repeatable:
-                raise postgres_errors.unsure(self._target, error) from error
-            self._losses += 1
-            self._is_unsure |= is_committing
-            # The reply to a commit was lost: giving up before its end would leave that open.
-            if self._is_unsure and self._pause(0.1 * self._losses):
-                return True
-            if self._losses < _LOSSES:
-                return True
-        elif isinstance(error, postgres_errors.LateError) and is_committing:
-            raise postgres_errors.unsure(self._target, error) from error
-        raise postgres_errors.translate(error, self._target, self._wait) from error
-
-    def _pause(self, seconds: float) -> bool:
-        if time.monotonic() + seconds > self._deadline:
-            return False
-        time.sleep(min(seconds, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-        return True

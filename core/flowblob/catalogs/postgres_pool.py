@@ -15,6 +15,7 @@ from flowblob.catalogs.postgres_driver import psycopg
 from flowblob.catalogs.postgres_errors import LateError
 from flowblob.catalogs.postgres_text import translate
 from flowblob.catalogs.postgres_url import Target
+from flowblob.checks import new_id
 from flowblob.errors import CatalogUnavailableError
 from flowblob.urls import mask
 
@@ -59,6 +60,8 @@ class Link:
     """One connection as the statements see it.
 
     Attributes:
+        name: Uuid of the connection, whatever a pooler puts behind it.
+        changes: How many changes were begun here, for `postgres_settling`.
         is_committing: Whether a lost connection leaves open what was done.
         moment: The server's clock in this transaction, after its locks; 0 before it was read.
     """
@@ -75,6 +78,8 @@ class Link:
             **given,
         )
         self.driver.process = os.getpid()
+        self.name = new_id()
+        self.changes = 0
         self.is_committing = False
         self.moment = 0
 
@@ -90,14 +95,29 @@ class Link:
         """Run statements that return nothing."""
         self.driver.execute(script)
 
-    def begin(self) -> None:
-        """Begin a transaction in which every wait of the server ends before our own."""
+    def begin(self, first: str = "") -> int:
+        """Begin a transaction in which every wait of the server ends before our own.
+
+        Args:
+            first: Statement that goes along, in PostgreSQL's own text.
+
+        Returns:
+            How many rows that has changed.
+        """
         left = self.driver.deadline - time.monotonic()
         limit = max(1, int(1000 * max(left - 1, left * 0.8)))
-        names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
-        text = "; ".join(f"SET LOCAL {name} = {limit}" for name in names)
+        # A client that vanished without a word must be given up before the next one gives up.
+        limits = {
+            "lock_timeout": limit,
+            "statement_timeout": limit,
+            "idle_in_transaction_session_timeout": max(1, limit // 4),
+        }
+        text = "; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.items())
         self.moment = 0
-        self.run(f"BEGIN ISOLATION LEVEL READ COMMITTED; {text}")
+        done = self.driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {text}; {first}")
+        while done.nextset():
+            pass
+        return done.rowcount
 
     def lock(self, numbers: Sequence[int]) -> None:
         """Queue for these locks, in one order everywhere; they end with the transaction."""

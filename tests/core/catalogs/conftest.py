@@ -17,6 +17,9 @@ from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.testing import Make
 
+# pytest runs in importlib mode, which puts no folder of tests on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
 WANTED = "FLOWBLOB_TEST_POSTGRES_URL"
 WORKER = Path(__file__).with_name("worker.py")
 

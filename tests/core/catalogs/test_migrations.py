@@ -191,6 +191,7 @@ def test_the_two_engines_have_the_same_tables_and_columns():
         words = [line.split()[0] for line in body.splitlines() if line.startswith("    ")]
         here[table] = [word for word in words if word.islower()]
     assert here.pop("migration") == ["number", "at"]
+    del here["settled"]  # a file loses no reply
     assert here == there
 
 

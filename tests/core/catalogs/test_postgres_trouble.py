@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from cutting import Cutter
 
 from flowblob import Store
 from flowblob.catalogs.postgres import PostgresCatalog
@@ -147,55 +147,11 @@ def test_a_server_that_hangs_is_given_up_in_time(server, make):
 # ------------------------------------------------------------------ replies that never come
 
 
-class Cutter:
-    """Stands between client and server; drops the reply to the next message that says a word."""
-
-    def __init__(self, url):
-        parts = urlsplit(url)
-        self.target = (parts.hostname, parts.port)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.word = b""
-        self.cuts = 0
-        self.messages = []
-        self.url = url.replace(
-            f"{parts.hostname}:{parts.port}", f"127.0.0.1:{self.listener.getsockname()[1]}"
-        )
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        with suppress(OSError):
-            while True:
-                client = self.listener.accept()[0]
-                server = socket.create_connection(self.target)
-                threading.Thread(target=self._up, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._down, args=(client, server), daemon=True).start()
-
-    def _up(self, client, server):
-        with suppress(OSError):
-            while data := client.recv(1 << 16):
-                self.messages.append(data)
-                if self.word and self.word in data:
-                    self.word = b""
-                    self.cuts += 1
-                    client.shutdown(socket.SHUT_RDWR)  # the reply will find nobody
-                    server.sendall(data)
-                    time.sleep(0.3)
-                    break
-                server.sendall(data)
-        server.close()
-
-    def _down(self, client, server):
-        with suppress(OSError):
-            while data := server.recv(1 << 16):
-                client.sendall(data)
-        client.close()
-
-
 @pytest.fixture
 def cutter(postgres_url):
-    between = Cutter(postgres_url)
+    between = Cutter(postgres_url, COMMIT)
     yield between
-    between.listener.close()
+    between.close()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +162,7 @@ def test_a_put_whose_reply_was_lost_is_settled_by_its_op(cutter, make, word, fie
     catalog = PostgresCatalog(cutter.url)
     catalog.commit(make.draft(data=b"before", **fields))
     draft = make.draft(data=b"after", **fields)
-    cutter.word = word
+    cutter.arm(pattern=word)
     commit = catalog.commit(draft)
     assert cutter.cuts == 1
     assert (commit.is_new, commit.blob.version) == (True, 1)
@@ -220,7 +176,7 @@ def test_a_put_whose_reply_was_lost_is_settled_by_its_op(cutter, make, word, fie
 def test_a_put_whose_question_was_lost_is_made_once(cutter, make):
     catalog = PostgresCatalog(cutter.url)
     catalog.commit(make.draft(data=b"before"))
-    cutter.word = b"SET LOCAL lock_timeout"
+    cutter.arm(pattern=b"SET LOCAL lock_timeout")
     assert catalog.commit(make.draft(data=b"after", partitions={"a": "b"})).blob.version == 1
     assert cutter.cuts == 1
     assert len(catalog.versions("models/churn")) == 2
@@ -230,28 +186,16 @@ def test_a_put_whose_question_was_lost_is_made_once(cutter, make):
 def test_a_read_is_asked_again_on_a_fresh_connection(cutter, make):
     catalog = PostgresCatalog(cutter.url)
     blob = catalog.commit(make.draft()).blob
-    cutter.word = b"version_payload"
+    cutter.arm(pattern=b"version_payload")
     assert catalog.find(Ref("models/churn"), payload=True).blob == blob
     assert cutter.cuts == 1
-    catalog.close()
-
-
-def test_a_change_that_nobody_can_ask_about_is_never_repeated_blindly(cutter, make):
-    catalog = PostgresCatalog(cutter.url)
-    blob = catalog.commit(make.draft()).blob
-    cutter.word = COMMIT
-    with pytest.raises(CatalogUnavailableError, match="may be done or not") as caught:
-        catalog.delete(Ref("models/churn"))
-    assert not caught.value.retryable
-    assert catalog.find(Ref("models/churn")) is None
-    assert catalog.commit(make.draft()).blob.incarnation != blob.incarnation
     catalog.close()
 
 
 def test_a_reservation_whose_reply_was_lost_is_the_owners(cutter):
     catalog = PostgresCatalog(cutter.url)
     assert catalog.store_id
-    cutter.word = COMMIT
+    cutter.arm()
     taken = catalog.acquire("fb1:x", "me", ttl=60 * SECOND, max_hold=60 * SECOND)
     assert cutter.cuts == 1
     assert taken.reservation.token == 1

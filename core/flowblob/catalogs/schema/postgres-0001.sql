@@ -140,6 +140,13 @@ CREATE TABLE outcome (
     at BIGINT NOT NULL
 );
 
+-- The number of the last change that a connection has committed: asked where the reply was lost.
+CREATE TABLE settled (
+    connection TEXT COLLATE "C" PRIMARY KEY,
+    number BIGINT NOT NULL,
+    at BIGINT NOT NULL
+);
+
 -- Tag values are JSON text, so that 1, 1.0, true and "1" stay four values.
 CREATE TABLE tag (
     version BIGINT NOT NULL REFERENCES version (seq),

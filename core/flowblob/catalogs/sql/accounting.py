@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs.sql import columns
-from flowblob.catalogs.sql.engine import SqlEngine, repeatable
+from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.model import LookupStats
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Accounting(SqlEngine):
     def touch_entry(self, key: str) -> bool:
         return self._write_relaxed(self._touch_entry, key)
 
-    @repeatable
     def _touch_entry(self, connection: Connection, key: str) -> bool:
         now = self._now(connection)
         changed = connection.execute("UPDATE entry SET last_hit_at = ? WHERE key = ?", (now, key))
@@ -64,7 +63,6 @@ class Accounting(SqlEngine):
         return [LookupStats(*row) for row in found]
 
 
-@repeatable
 def _pin_entry(connection: Connection, key: str, pinned: bool) -> bool:
     changed = connection.execute("UPDATE entry SET pinned = ? WHERE key = ?", (int(pinned), key))
     return changed.rowcount > 0

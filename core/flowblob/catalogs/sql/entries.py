@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
-from flowblob.catalogs.sql.engine import SqlEngine, repeatable
+from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.drafts import EntryDraft, Payload
 from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
 from flowblob.model import CacheEntry, Reservation
@@ -137,7 +137,6 @@ class Entries(SqlEngine):
     def expire_entry(self, key: str, at: datetime | None) -> bool:
         return self._write(self._expire_entry, key, at)
 
-    @repeatable
     def _expire_entry(self, connection: Connection, key: str, at: datetime | None) -> bool:
         self._serialize(connection, key)
         changed = connection.execute(

@@ -39,7 +39,6 @@ class Names(Reading):
     def tag(self, blob_id: str, tags: Mapping[str, TagValue | None], *, by: str = "") -> Blob:
         return self._write(self._tag, blob_id, tags, by)
 
-    @repeatable
     def _tag(
         self, connection: Connection, blob_id: str, tags: Mapping[str, TagValue | None], by: str
     ) -> Blob:
@@ -169,7 +168,6 @@ class Names(Reading):
         columns.comparable(space + name)
         self._write(self._bind, space, name, blob_id, record)
 
-    @repeatable
     def _bind(
         self, connection: Connection, space: str, name: str, blob_id: str, record: bytes
     ) -> None:

@@ -106,7 +106,6 @@ class Placing(SqlEngine):
             )
         self._write(self._mark_now, generation, state)
 
-    @repeatable
     def _mark_now(self, connection: Connection, generation: str, state: str) -> None:
         self._mark(connection, generation, state, self._now(connection))
 

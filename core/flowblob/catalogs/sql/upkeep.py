@@ -110,7 +110,6 @@ class Upkeep(SqlEngine):
             f"{_LISTED} WHERE p.state = 'condemned' ORDER BY p.seq LIMIT ?", (limit,)
         )
 
-    @repeatable
     def _condemn(self, connection: Connection, found: Sequence[int], grace: timedelta) -> None:
         boot, ticks = self._ticks(connection)
         now = self._now(connection)
