@@ -86,6 +86,8 @@ class KeepingTests(CatalogContract):
         assert len(catalog.drop([blob.id for blob in three])) == 3
         assert is_absent(catalog, "models/churn")
         assert catalog.blobs() == []
+        with pytest.raises(NotFoundError):
+            catalog.delete(Ref("models/churn"))
         again = catalog.commit(make.draft(data=b"d")).blob
         assert (again.version, again.incarnation) == (3, three[0].incarnation)
         assert catalog.check() == []

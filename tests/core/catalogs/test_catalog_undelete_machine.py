@@ -118,12 +118,13 @@ class UndeleteMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def delete_key(self, key):
-        life = self.lives.pop(key, None)
+        life = self.lives.get(key) or Life()
         try:
             dropped = self.catalog.delete(Ref(key))
         except NotFoundError:
-            assert life is None
+            assert not life.versions
             return
+        del self.lives[key]
         assert [blob.version for blob in dropped] == sorted(life.versions, reverse=True)
         self.step += 1
         for number in list(life.versions):

@@ -85,15 +85,17 @@ class Deleting(Reading):
         dropped: list[Blob] = []
 
         def plan(state: Document | None) -> Document:
-            if state is None or not state["step"]:
+            found: list[Document] = []
+            if state is not None and state["step"]:
+                found = self._tables.steps.many(
+                    {"incarnation": state["incarnation"], **NUMBERED, "dead": None},
+                    HIDDEN,
+                    sort=[("version", -1)],
+                )
+            if state is None or not found:  # one without a version keeps its numbers
                 raise NotFoundError(
                     f"{key!r} does not exist", hint="It may have been deleted before"
                 )
-            found = self._tables.steps.many(
-                {"incarnation": state["incarnation"], **NUMBERED, "dead": None},
-                HIDDEN,
-                sort=[("version", -1)],
-            )
             dropped[:] = self._blobs(found, {key: state})
             return self._ending(state, by)
 

@@ -66,13 +66,15 @@ class Deleting(Reading, Releasing):
             "SELECT seq FROM incarnation WHERE key = ? AND ended_at IS NULL", (key,)
         ).fetchone()
         if row is None:
-            raise NotFoundError(f"{key!r} does not exist", hint="It may have been deleted before")
+            raise _gone(key)
         found = connection.execute(
             f"""SELECT {columns.blob_columns(self.dialect)}, v.seq
             FROM version v {columns.BLOB_JOINS}
             WHERE v.incarnation = ? AND {columns.LIVE} ORDER BY v.version DESC""",
             (row[0],),
         ).fetchall()
+        if not found:
+            raise _gone(key)  # and its numbers go on
         for version in found:
             self._bury(connection, version[-1], now, cause=WITH_ITS_KEY, by=by)
         # The aliases stay where they are, unseen, for the case that the key is brought back.
@@ -107,6 +109,10 @@ class Deleting(Reading, Releasing):
 
     def _find_newest(self, connection: Connection, incarnation: int) -> None:
         connection.execute(_NEWEST, (incarnation,))
+
+
+def _gone(key: str) -> NotFoundError:
+    return NotFoundError(f"{key!r} does not exist", hint="It may have been deleted before")
 
 
 def _pinned_outputs(connection: Connection) -> set[str]:
