@@ -278,7 +278,8 @@ class Recipe:
         hashing = Hashing()
         try:
             if (hasher := self._hashers.get(name)) is not None:
-                digest = hash_parts("hash_with", self._by_hasher(hasher, value, hashing))
+                key = self._by_hasher(self.signature.parameters[name].kind, hasher, value)
+                digest = hash_parts("hash_with", hashing.digest(key))
             else:
                 digest = hashing.digest(value)
             digest = hashing.marked(digest)
@@ -289,14 +290,18 @@ class Recipe:
         warnings.extend(f"argument {name!r}: {text}" for text in hashing.warnings)
         return digest
 
-    def _by_hasher(self, hasher: hash_with, value: Any, hashing: Hashing) -> str:
+    def _by_hasher(self, kind: Any, hasher: hash_with, value: Any) -> object:
         from flowblob.keys.rules import refuse_address
 
+        if kind is inspect.Parameter.VAR_POSITIONAL:  # an annotation there is that of each
+            return tuple(self._by_hasher(None, hasher, each) for each in value)
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            return {name: self._by_hasher(None, hasher, value[name]) for name in value}
         if getattr(type(value), "__flowblob_lazy__", False):
             value = value.load()
         key = hasher.function(value)
         refuse_address(key, value)
-        return hashing.digest(key)
+        return key
 
     def _extra(
         self, name: str, value: object, warnings: list[str], kind: str = "extra"

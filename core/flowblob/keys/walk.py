@@ -41,6 +41,12 @@ from flowblob.keys.origin import (
 from flowblob.keys.source import find_function
 from flowblob.keys.syntax import COUNTS, FILLS, Chain, Reads, canonical_text, reads_of
 
+#: Of a module's names those that say where its code lies, which does not count.
+_WHERE = frozenset(
+    f"__{name}__"
+    for name in ("name", "file", "package", "path", "spec", "loader", "cached", "builtins")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CodeItem:
@@ -318,8 +324,8 @@ class Walk:
             self.guards.kind(lambda: cell_value(cells[name]), MISSING)
         elif is_cell:
             self.guards.cell(cells[name], value)
-        elif not self.is_deep or (name.startswith("__") and name.endswith("__")):
-            return []  # __name__ and __file__ say where the code lies
+        elif not self.is_deep or name in _WHERE:
+            return []
         else:
             value = self._global(names, name)
         return [] if value is MISSING else self._reached(value, name, _plain(chains))
@@ -350,6 +356,8 @@ class Walk:
                 parts += self._through(value, name, chain)
             return parts
         parts = [name, self.refer(value, name)]
+        if ("__doc__",) in chains and (is_class(value) or isinstance(value, types.FunctionType)):
+            parts.append(f"documented {value.__doc__}")
         if isinstance(value, types.FunctionType):
             read = {chain[0] for chain in chains if chain} & vars(value).keys()
             for attribute in sorted(read - {"__wrapped__"}):  # constants kept on a function

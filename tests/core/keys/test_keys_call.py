@@ -403,3 +403,30 @@ def test_the_order_of_keywords_does_not_count() -> None:
     assert digest(positional, 1, 2, x=1, y=2) != digest(positional, 1, 2, x=2, y=1)
     assert digest(task, 1, b=2, c=3) == digest(task, 1, c=3, b=2)
     assert digest(positional, 1, 2, x=1) != digest(positional, 1, 2, x={"x": 1})
+
+
+def test_hash_with_on_many_arguments_takes_each_of_them() -> None:
+    def use(
+        *items: Annotated[object, hash_with(type)], **more: Annotated[object, hash_with(type)]
+    ) -> None: ...
+
+    recipe = Recipe(use)
+    key = recipe.key((1, "a"), {"x": 2}).digest
+    assert recipe.key((3, "b"), {"x": 4}).digest == key
+    assert (
+        len(
+            {
+                key,
+                *(
+                    recipe.key(*call).digest
+                    for call in (
+                        ((1,), {"x": 2}),
+                        ((1, 2), {"x": 2}),
+                        ((1, "a"), {"y": 2}),
+                        ((1, "a"), {"x": "a"}),
+                    )
+                ),
+            }
+        )
+        == 5
+    )

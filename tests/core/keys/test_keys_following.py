@@ -54,6 +54,31 @@ def test_a_bound_builtin_counts_with_what_it_is_bound_to(load: Load) -> None:
         assert digest(load(text.format(one))) != digest(load(text.format(other)))
 
 
+def test_what_a_module_says_of_itself_counts_but_not_where_it_lies(load: Load) -> None:
+    text = '__version__ = "{}"\ndef task(): return __version__, __name__, __file__, __builtins__\n'
+    assert digest(load(text.format(1))) == digest(load(text.format(1)))
+    assert digest(load(text.format(1))) != digest(load(text.format(2)))
+
+
+def test_a_docstring_counts_where_it_is_read(load: Load) -> None:
+    text = """
+    def helper():
+        "Say {}"
+
+    class Model:
+        "Say {}"
+
+    def task(): return {}.__doc__
+
+    def other(): return helper(), Model()
+    """
+    for name in ("helper", "Model", "task"):
+        one, same, new = (load(text.format(word, word, name)) for word in ("a", "a", "b"))
+        assert digest(one, "other") == digest(new, "other")
+        assert digest(one) == digest(same)
+        assert (digest(one) == digest(new)) is (name == "task")  # it has none
+
+
 def test_a_bound_builtin_that_only_fills_a_list_does_not_count_what_is_in_there(load: Load) -> None:
     module = load("calls = []\nnote = calls.append\ndef task(x): note(x); return x\n")
     before = digest(module)
