@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowblob import runs
-from flowblob.cache import reads
 from flowblob.checks import utc_now
 from flowblob.drafts import Note
 from flowblob.journal import best_effort
 from flowblob.lineage import Lineage, walk
-from flowblob.model import Blob, Read, Ref, Run, Use
+from flowblob.model import Blob, Ref, Run, Use
 from flowblob.records import Records
 
 if TYPE_CHECKING:
@@ -95,11 +94,6 @@ class Links(Records):
         with best_effort("Linking a read"):
             if (run := self.current_run()) is not None:
                 self.note(Note(utc_now(), run=run, blob_id=blob.id, role="input"))
-
-    def _track(self, ref: Ref, blob: Blob) -> None:
-        """Tell the cached function that runs now what it read, if the reference can move."""
-        if (tracked := reads.get()) is not None and not ref.id and ref.version is None:
-            tracked.append(Read(str(ref), blob.id))
 
 
 def write_notes(catalog: Catalog, notes: Sequence[Note]) -> None:

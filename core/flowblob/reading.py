@@ -40,8 +40,7 @@ class Reading(Links):
             True
         """
         parsed = Ref.parse(ref)
-        record = self._objects.resolve(parsed, payload=not lazy)
-        self._track(parsed, record.blob)
+        record = self._resolve(parsed, payload=not lazy)
         if lazy:
             return Lazy(self, record.blob)
         self._note(record.blob)
@@ -96,9 +95,7 @@ class Reading(Links):
         return transfer.download(record.blob, self._objects.reader(record), Path(target), progress)
 
     def _find(self, ref: str | Ref | Blob) -> Record:
-        parsed = Ref.parse(ref)
-        record = self._objects.resolve(parsed, payload=True)
-        self._track(parsed, record.blob)
+        record = self._resolve(Ref.parse(ref), payload=True)
         self._note(record.blob)
         return record
 

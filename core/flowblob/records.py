@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flowblob.cache import reads
 from flowblob.checks import validate_key
 from flowblob.errors import NotFoundError
-from flowblob.model import Blob, Ref
+from flowblob.model import Blob, Read, Ref
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog
+    from flowblob.drafts import Record
     from flowblob.journal import Journal
     from flowblob.objects import Objects
 
@@ -44,7 +46,7 @@ class Records:
             >>> store.resolve("a@prod").ref
             'a@0'
         """
-        return self._objects.resolve(Ref.parse(ref)).blob
+        return self._resolve(Ref.parse(ref)).blob
 
     def head(self, key: str) -> Blob:
         """Return the record of the newest version of a key.
@@ -52,11 +54,14 @@ class Records:
         Raises:
             NotFoundError: The key does not live.
         """
-        return self._objects.resolve(Ref(validate_key(key))).blob
+        return self._resolve(Ref(validate_key(key))).blob
 
     def exists(self, ref: str | Ref | Blob) -> bool:
         """Say whether a reference means anything now."""
-        return self.catalog.find(Ref.parse(ref)) is not None
+        parsed = Ref.parse(ref)
+        found = self.catalog.find(parsed)
+        self._track(parsed, found.blob if found else None)
+        return found is not None
 
     def versions(self, key: str, *, limit: int | None = None) -> list[Blob]:
         """Return the versions of a key, newest first; no payload is read.
@@ -75,6 +80,8 @@ class Records:
         found = self.catalog.versions(validate_key(key), limit=limit)
         if not found:
             self.head(key)
+        else:
+            self._track(Ref(key), found[0])
         return found
 
     def ls(self, prefix: str = "", *, limit: int | None = None, **filters: Any) -> list[Blob]:
@@ -97,6 +104,23 @@ class Records:
         if found is None or (found.blob.incarnation, found.blob.digest) != (incarnation, digest):
             raise NotFoundError(f"{key}@{version} as it was when this reference was made is gone")
         return found.blob
+
+    def _resolve(self, ref: Ref, *, payload: bool = False) -> Record:
+        """Return what a reference means now."""
+        try:
+            found = self._objects.resolve(ref, payload=payload)
+        except NotFoundError:
+            self._track(ref, None)
+            raise
+        self._track(ref, found.blob)
+        return found
+
+    def _track(self, ref: Ref, blob: Blob | None) -> None:
+        """Tell the cached function that runs now what it saw, if the reference can mean another."""
+        if (tracked := reads.get()) is None or ref.id:
+            return
+        if blob is None or ref.version is None:
+            tracked.append(Read(str(ref), blob.id if blob else ""))
 
     def flush(self) -> None:
         """Write the input uses and hit counts that still wait in memory."""

@@ -109,6 +109,10 @@ def _matches(pattern: re.Pattern[str]) -> Check:
 _uuid, _hex = _matches(_UUID), _matches(_HEX)
 
 
+def _uuid_if_any(value: Any) -> bool:
+    return value == "" or _uuid(value)
+
+
 def _digest(value: Any) -> bool:
     return type(value) is str and _passes(validate_digest, value)
 
@@ -211,7 +215,7 @@ _CHECKS: dict[str, Check] = {
     "standing": _rows(_alias, _number, _flag, _moment, _text),
     "parents": _rows(_uuid, _moment),
     "outputs": _mapping(_uuid),
-    "reads": _rows(_text, _uuid),
+    "reads": _rows(_text, _uuid_if_any),  # none: it was absent
     "ingredients": _rows(_text, _text, _text, _text),
     "day": _matches(_DAY),
     "seconds": _seconds,
