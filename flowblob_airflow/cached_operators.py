@@ -13,11 +13,11 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
-from flowblob.cached import named
 from flowblob.checks import parse_duration, validate_tags
 from flowblob.computation import CacheOptions, Computation
 from flowblob.errors import InvalidInputError
 from flowblob.keys import Recipe
+from flowblob.naming import named
 from flowblob_airflow import deferrals, references, refusals, runs
 from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import counted, from_context

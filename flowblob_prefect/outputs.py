@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.transactions import get_transaction
 
-from flowblob.cached import is_cached, module_stem
+from flowblob.cached import is_cached
 from flowblob.checks import KEY_BYTES
 from flowblob.model import Run
+from flowblob.naming import module_stem
 from flowblob.objects import default_key
 from flowblob_prefect import runs
 from flowblob_prefect.recent import Recent

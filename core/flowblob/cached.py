@@ -6,18 +6,17 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
 
 from flowblob import runs
-from flowblob.checks import parse_duration, quote_segment, validate_tags
+from flowblob.checks import parse_duration, validate_tags
 from flowblob.computation import CacheOptions, Computation, OnError, announced
 from flowblob.coroutines import run_async
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
 from flowblob.iterating import gathering, is_generator, replaying
 from flowblob.model import CacheKey, Run, TagValue
-from flowblob.objects import default_key
+from flowblob.naming import check_template, name_of, named
 from flowblob.store import Store, default_store
 
 if TYPE_CHECKING:
@@ -166,9 +165,7 @@ class CachedCall:
         for ask in runs.ask_hosts("outputs"):
             if (own := ask(self.function)) is not None:
                 return str(own)
-        return default_key(
-            module_stem(self.function), self.function.__qualname__.replace(".<locals>", "")
-        )
+        return name_of(self.function)
 
     def _from_template(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run | None
@@ -178,44 +175,6 @@ class CachedCall:
         )
         fields |= self.recipe.bind(args, dict(kwargs))
         return named(self.name, fields)
-
-
-def named(template: str, fields: Mapping[str, Any]) -> str:
-    """Return the key that a `name=` template gives, with every value quoted as one segment.
-
-    Raises:
-        InvalidInputError: The template names something that is not there.
-
-    Example:
-        >>> named("features/{region}", {"region": "eu/west"})
-        'features/eu%2Fwest'
-    """
-    try:
-        return template.format_map({name: _Quoted(value) for name, value in fields.items()})
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise InvalidInputError(
-            f"name={template!r} does not fit the call: {error}",
-            hint=f"It may use {', '.join('{' + name + '}' for name in fields)}",
-        ) from error
-
-
-class _Quoted:
-    """An argument inside a name template: formatted, then made safe; no attributes."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __format__(self, spec: str) -> str:
-        return quote_segment(format(self._value, spec))
-
-
-def module_stem(function: Callable[..., Any]) -> str:
-    """Return the stem of the function's file: the same for `__main__` and an import."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    stem = Path(code.co_filename).stem if code is not None else ""
-    return stem if stem and not stem.startswith("<") else function.__module__.rpartition(".")[2]
 
 
 def is_cached(function: Any) -> bool:
@@ -314,6 +273,8 @@ def cached(
         raise InvalidInputError(
             "version= replaces the code and therefore requires name=", hint="Give name='features'"
         )
+    if on_error not in get_args(OnError):
+        raise InvalidInputError(f"Unknown on_error={on_error!r}", hint="Use 'compute' or 'raise'")
     options = CacheOptions(
         ttl=parse_duration(ttl, what="ttl"),
         kind=kind,
@@ -329,13 +290,15 @@ def cached(
         "name": name or None,
         "version": version,
         "code": code,
-        "ignore": tuple(ignore),
+        "ignore": (ignore,) if isinstance(ignore, str) else tuple(ignore),
         "salt": salt,
-        "packages": tuple(packages),
+        "packages": (packages,) if isinstance(packages, str) else tuple(packages),
     }
 
     def decorate(plain: Callable[..., Any]) -> Any:
         _refuse(plain, is_lazy=lazy)
+        if name:
+            check_template(name, plain)
         return _wrap(CachedCall(plain, options, name=name, store=store, recipe=recipe))
 
     return decorate if function is None else decorate(function)
