@@ -27,6 +27,11 @@ _ENDED = ("57P01", "57P02", "57P03", "57P05", "25P03")
 _BUSY = ("55P03", "57014")
 #: libpq gives no code for what goes wrong while connecting.
 _DENIED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+_FULL = (
+    "too many connections", "too many clients", "remaining connection slots",
+    "no more connections allowed",
+)  # fmt: skip
+_STARTING = ("is starting up", "is in recovery mode", "is not yet accepting connections")
 _DENIED_CODES = ("28000", "28P01", "42501")
 _ABSENT = ("42P01", "3F000")
 #: Too long for an index, or of a type that no column has.
@@ -59,6 +64,17 @@ def is_lost(error: Exception) -> bool:
     return not code or code.startswith("08") or code in _ENDED
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether the server had no room for one more connection, or was not ready for any."""
+    return isinstance(error, psycopg.OperationalError) and (
+        _is_full(error) or any(words in str(error) for words in _STARTING)
+    )
+
+
+def _is_full(error: Exception) -> bool:
+    return any(words in str(error) for words in _FULL)
+
+
 def is_absent(error: Exception) -> bool:
     """Whether the tables are not there."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _ABSENT
@@ -74,7 +90,7 @@ def translate(error: Exception, target: Target, wait: float) -> FlowblobError:
         return CatalogUnavailableError(
             f"{where} did not answer within {wait:g} s", hint="Look at the server, then try again"
         )
-    code = getattr(error, "sqlstate", None) or ""
+    code = getattr(error, "sqlstate", None) or ("53300" if _is_full(error) else "")
     text = _text(error, target)
     if code in _BUSY:
         return CatalogUnavailableError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 import weakref
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flowblob.catalogs.postgres_driver import psycopg
-from flowblob.catalogs.postgres_errors import LateError
+from flowblob.catalogs.postgres_errors import LateError, is_passing
 from flowblob.catalogs.postgres_text import translate
 from flowblob.catalogs.postgres_url import Target
 from flowblob.checks import new_id
@@ -193,15 +194,28 @@ class Pool:
             turns.release()
 
     def _take(self, deadline: float) -> Link:
-        try:
-            link = self._idle.pop()
-        except IndexError:
-            link = Link(self._target, deadline)
-            self._all.add(link)
+        link = self._find(deadline)
         link.driver.deadline = deadline
         link.is_committing = False
         link.moment = 0
         return link
+
+    def _find(self, deadline: float) -> Link:
+        """Return an idle connection or a new one; wait while the server has no room for it."""
+        pause = 0.05
+        while True:
+            with suppress(IndexError):
+                return self._idle.pop()
+            try:
+                link = Link(self._target, deadline)
+            except psycopg.OperationalError as error:
+                if not is_passing(error) or time.monotonic() + pause > deadline:
+                    raise
+            else:
+                self._all.add(link)
+                return link
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause = min(1.0, 2 * pause)
 
     def _give(self, link: Link, epoch: int) -> None:
         if link.is_usable and epoch == self.epoch:

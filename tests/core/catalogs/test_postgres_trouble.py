@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from cutting import Cutter
 
@@ -114,6 +115,19 @@ def test_what_was_acknowledged_survives_the_death_of_the_server(server, make):
     assert catalog.versions("models/churn")[::-1] == blobs
     again = catalog.commit(make.draft(data=b"more", reservation=lease)).blob
     assert again.version == 9
+    catalog.close()
+
+
+def test_the_crash_of_one_of_the_servers_processes_is_waited_out(server, make):
+    """The server then ends all connections, and takes none until it has recovered."""
+    catalog = PostgresCatalog(f"{server.url}?schema=crashed")
+    for number in range(3):
+        assert catalog.commit(make.draft(data=bytes([number]))).blob.version == number
+        other = psycopg.connect(server.url)
+        os.kill(other.info.backend_pid, signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("SELECT pg_sleep(60)")
+    assert len(catalog.versions("models/churn")) == 3
     catalog.close()
 
 
