@@ -1,0 +1,58 @@
+"""A server that has no room for one more connection, for a while or for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+
+from flowblob.catalogs import postgres_pool
+from flowblob.catalogs.postgres import PostgresCatalog
+from flowblob.checks import new_id
+from flowblob.errors import CatalogUnavailableError
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def crowded_url(postgres_url: str) -> Iterator[str]:
+    """Give the URL of a user who may have one connection."""
+    role, server = f"fb_{new_id()[:8]}", postgres_url.partition("?")[0]
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+        admin.execute(f"GRANT CREATE ON DATABASE {admin.info.dbname} TO {role}")
+        yield postgres_url.replace("flowblob@", f"{role}@", 1)
+        admin.execute(f"DROP OWNED BY {role}")
+        admin.execute(f"DROP ROLE {role}")
+
+
+def test_a_put_waits_for_room(crowded_url, make, monkeypatch):
+    other = psycopg.connect(crowded_url.partition("?")[0])
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        other.close()  # as a process does that ends meanwhile
+        time.sleep(seconds)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(postgres_pool, "time", clock)
+    catalog = PostgresCatalog(crowded_url)
+    assert catalog.commit(make.draft()).is_new
+    assert waits
+    catalog.close()
+
+
+def test_who_gets_no_room_in_time_is_told_what_to_do(crowded_url, make):
+    catalog = PostgresCatalog(crowded_url, wait=1)
+    with (
+        psycopg.connect(crowded_url.partition("?")[0]),
+        pytest.raises(CatalogUnavailableError, match=r"too many connections.*pool=") as caught,
+    ):
+        catalog.commit(make.draft())
+    assert caught.value.retryable
+    assert catalog.commit(make.draft()).is_new
+    catalog.close()
