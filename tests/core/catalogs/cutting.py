@@ -66,7 +66,9 @@ class Cutter:
         self._number = 0
 
     def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
+        """Let nobody through any more."""
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for link in self._links:
             with suppress(OSError):

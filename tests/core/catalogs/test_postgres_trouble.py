@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from cutting import Cutter
+from cutting import FATES, FORGOTTEN, Cutter
 
 from flowblob import Store
 from flowblob.catalogs.postgres import PostgresCatalog
@@ -103,6 +103,26 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(server, start):
     assert sorted(version for version, _ in acknowledged) == list(range(180))
     kept = {(b.version, b.id) for b in catalog.versions("one/key")}  # over lost connections
     assert kept == {tuple(pair) for pair in acknowledged}
+    assert catalog.check() == []
+    catalog.close()
+
+
+def test_a_restart_of_the_server_repeats_no_change_that_adds_up(server, start, make):
+    """The server has forgotten which transactions it was about, and gives their numbers again."""
+    url = f"{server.url}?schema=tallied"
+    catalog = PostgresCatalog(url)
+    blob = catalog.commit(make.draft()).blob
+    writers = [start("tally", url, blob.id, 60) for _ in range(4)]
+    begin(writers)
+    for _ in range(3):
+        time.sleep(0.2)
+        server.restart()
+    for writer in writers:
+        _, err = writer.communicate(timeout=150)
+        assert (writer.returncode, err) == (0, "")
+    marks = [f"{writer.pid} {number}" for writer in writers for number in range(60)]
+    assert sorted(h["value"] for h in catalog.tag_history(blob.id)) == sorted(marks)
+    assert catalog.lookups(name="tally")[0].hits == 240
     assert catalog.check() == []
     catalog.close()
 
@@ -203,6 +223,59 @@ def test_a_read_is_asked_again_on_a_fresh_connection(cutter, make):
     cutter.arm(pattern=b"version_payload")
     assert catalog.find(Ref("models/churn"), payload=True).blob == blob
     assert cutter.cuts == 1
+    catalog.close()
+
+
+def test_a_change_whose_client_vanished_without_a_word_is_made_once(cutter, make):
+    """The server still holds what the lost transaction holds, until it gives the client up."""
+    catalog = PostgresCatalog(cutter.url)
+    blob = catalog.commit(make.draft()).blob
+    catalog._wait = 20
+    cutter.arm(FORGOTTEN)
+    assert catalog.tag(blob.id, {"a": 1}).tags == {"a": 1}
+    assert cutter.cuts == 1
+    assert len(catalog.tag_history(blob.id)) == 1
+    catalog.close()
+
+
+@pytest.mark.parametrize("fields", [None, {}, {"partitions": {"a": "b"}}])
+def test_a_change_that_nobody_can_be_asked_about_says_so(cutter, make, fields):
+    catalog = PostgresCatalog(cutter.url)
+    blob = catalog.commit(make.draft(data=b"one")).blob
+    catalog._wait = 2
+    cutter.between = cutter.close  # nobody comes through any more
+    cutter.arm(pattern=rb"COMMIT\0|put_inline")
+    draft = fields is not None and make.draft(data=b"two", **fields)
+    with pytest.raises(CatalogUnavailableError, match="may be done or not") as caught:
+        catalog.commit(draft) if draft else catalog.delete(Ref(blob.key))
+    assert not caught.value.retryable
+    catalog.close()
+
+
+def test_a_connection_leaves_one_row_that_the_next_ones_remove(postgres_url, make):
+    import psycopg
+
+    rows = []
+    with psycopg.connect(postgres_url.partition("?")[0], autocommit=True) as server:
+        table = f'"{postgres_url.rpartition("=")[2]}".settled'
+        for _ in range(3):
+            catalog = PostgresCatalog(postgres_url)
+            blob = catalog.commit(make.draft()).blob
+            for number in range(3):
+                catalog.tag(blob.id, {"n": number})
+            catalog.close()
+            rows.append(server.execute(f"SELECT count(*), max(number) FROM {table}").fetchone())
+            server.execute(f"UPDATE {table} SET at = at - 25 * 3600 * 1000000::bigint")
+    assert rows == [(1, 3)] * 3
+
+
+def test_a_change_costs_no_message_more_for_being_settled(cutter, make):
+    catalog = PostgresCatalog(cutter.url)
+    catalog.commit(make.draft(entry=make.entry()))
+    catalog.pin_entry("fb1:embed", is_pinned=True)
+    cutter.messages.clear()
+    assert catalog.pin_entry("fb1:embed", is_pinned=False)
+    assert len(cutter.messages) == 3  # BEGIN, the statement, COMMIT
     catalog.close()
 
 
@@ -309,3 +382,18 @@ def test_a_whole_store_works_behind_a_transaction_pooler(pooled_url, tmp_path):
         assert len(store.versions("a")) == 13
         store.delete("large")
         assert store.catalog.check() == []
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_a_change_behind_a_transaction_pooler_is_made_once(pooled_url, make, fate):
+    before = Cutter(pooled_url, COMMIT)
+    catalog = PostgresCatalog(before.url)
+    blob = catalog.commit(make.draft()).blob
+    before.arm(fate)
+    assert catalog.tag(blob.id, {"a": 1}).tags == {"a": 1}
+    before.arm(fate)
+    assert catalog.delete(Ref(blob.key))[0].id == blob.id
+    assert before.cuts == 1
+    assert len(catalog.tag_history(blob.id)) == 1
+    catalog.close()
+    before.close()

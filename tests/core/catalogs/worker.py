@@ -14,7 +14,7 @@ from typing import Any
 from flowblob.catalogs.sql import SqlCatalog
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.checks import new_id
-from flowblob.drafts import Draft, EntryDraft, Part
+from flowblob.drafts import Draft, EntryDraft, Note, Part
 from flowblob.engines import open_catalog
 from flowblob.errors import (
     CatalogUnavailableError,
@@ -63,6 +63,23 @@ def persist(catalog: SqlCatalog, key: str, count: str) -> None:
                     raise
                 time.sleep(0.05)
         print(json.dumps([blob.version, blob.id]), flush=True)
+
+
+def tally(catalog: SqlCatalog, blob_id: str, count: str) -> None:
+    """Tag and count on a server that dies now and then, each time until it is done."""
+    wait_for_start()
+    note = Note(catalog.now(), name="tally")
+    for number in range(int(count)):
+        mark = f"{os.getpid()} {number}"
+        for verb in (lambda m=mark: catalog.tag(blob_id, {"n": m}), lambda: catalog.record([note])):
+            while True:
+                try:
+                    verb()
+                    break
+                except CatalogUnavailableError as error:
+                    if not error.retryable:
+                        raise
+                    time.sleep(0.05)
 
 
 def create(catalog: SqlCatalog) -> None:
