@@ -69,6 +69,14 @@ def _connection_type() -> dict[str, Any]:
                 "description": "Where the payloads are, if the store URL does not say so.",
                 "schema": {"type": ["string", "null"], "format": "password"},
             },
+            "storage_password": {
+                "label": "Storage password",
+                "description": (
+                    "The secret of the storage, put into its URL where that names a user or an "
+                    "access key and no secret."
+                ),
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
         },
     }
 

@@ -10,14 +10,14 @@ import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from airflow.sdk.configuration import conf
 
 from flowblob import config
 from flowblob.errors import InvalidInputError, UnavailableError
 from flowblob.urls import mask
-from flowblob_airflow import runs
+from flowblob_airflow import passwords, runs
 
 if TYPE_CHECKING:
     from flowblob import Store
@@ -35,6 +35,14 @@ class _Pool:
     stores: dict[tuple[Any, ...], Store] = {}  # noqa: RUF012 - one pool per process
     task: Any = None
     settings: dict[str, config.Settings] = {}  # noqa: RUF012 - forgotten with the task
+
+
+def _forked() -> None:
+    # A thread of the parent may have held it at the fork, and is not here to let go of it.
+    _Pool.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def store_for(conn_id: str | None = None) -> Store:
@@ -124,7 +132,8 @@ def settings_of(connection: Any) -> config.Settings:
     """Return the settings that a connection describes.
 
     The store's URL stands in the extra field `url`, or in the host. A password goes into a URL that
-    names a user and no password, so that it may stand where Airflow masks it.
+    names a user and no password, so that it may stand where Airflow masks it; `storage_password`
+    goes into that of the storage.
 
     Raises:
         InvalidInputError: The URL is a relative path.
@@ -140,20 +149,13 @@ def settings_of(connection: Any) -> config.Settings:
             f"The connection {connection.conn_id!r} names the relative path {url!r}",
             hint="Workers have different working directories; write an absolute path",
         )
-    url = _with_password(url, connection.login, connection.password)
-    if extra.get("storage"):
-        url += f"{'&' if '?' in url else '?'}storage={quote(extra['storage'], safe='')}"
+    url = passwords.joined(url, connection.login, connection.password)
+    if storage := extra.get("storage"):
+        storage = passwords.joined(storage, None, extra.get("storage_password"))
+        url += f"{'&' if '?' in url else '?'}storage={quote(storage, safe='')}"
     found = config.find(url, host=True)
-    for secret in filter(None, (urlsplit(found.url).password, urlsplit(found.storage).password)):
-        mask_secret(unquote(secret))  # in the logs of tasks, should anything print it
+    for _, secret in map(passwords.apart, (found.url, found.storage)):
+        if secret:  # in the logs of tasks, should anything print it, as it is or in a URL
+            mask_secret(secret)
+            mask_secret(quote(secret, safe=""))
     return replace(found, source=f"connection {connection.conn_id}")
-
-
-def _with_password(url: str, login: str | None, password: str | None) -> str:
-    parts = urlsplit(url)
-    user = parts.username or (quote(login, safe="") if login else None)
-    if not parts.hostname or not user or parts.password is not None:
-        return url
-    secret = f":{quote(password, safe='')}" if password else ""
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}{secret}@{host}"))

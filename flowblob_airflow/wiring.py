@@ -16,9 +16,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from flowblob.errors import ConflictError, NotFoundError
+from flowblob_airflow import passwords
 
 if TYPE_CHECKING:
     from flowblob.config import Settings
@@ -52,22 +52,14 @@ def connection_of(settings: Settings) -> dict[str, Any] | None:
     """Return the connection that names a store, None where workers find it without one."""
     if settings.source == "default":
         return None
-    url, password = _apart(settings.url)
+    url, password = passwords.apart(settings.url)
     extra = {"url": url}
     if settings.storage:
-        extra["storage"] = settings.storage
+        extra["storage"], secret = passwords.apart(settings.storage)
+        if secret:
+            extra["storage_password"] = secret
     hidden = {"password": password} if password else {}
     return {"conn_type": "flowblob", **hidden, "extra": extra}
-
-
-def _apart(url: str) -> tuple[str, str]:
-    """Return a URL without its password, and that: Airflow masks only the field for it."""
-    parts = urlsplit(url)
-    if not parts.username or not parts.password:
-        return url, ""
-    user, _, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}")), unquote(parts.password)
 
 
 def variables(settings: Settings) -> dict[str, str]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "conformance"))  # for `engines`
+
+EMBEDDED = "sqlite+local"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--on",
+        default=EMBEDDED,
+        metavar="CATALOG+STORAGE",
+        help="run the tests of a host on other engines, such as postgres+s3",
+    )
     parser.addoption(
         "--require-services",
         action="store_true",
@@ -38,3 +51,21 @@ def _said_by_child(error: BaseException) -> Iterator[tuple[str, str]]:
             if said := getattr(error, name):
                 text = said if isinstance(said, str) else said.decode(errors="replace")
                 yield f"Child's {name}", text
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Where an empty store is: a folder of the test, or what `--on` or its parameter names."""
+    name = getattr(request, "param", request.config.getoption("--on"))
+    if name == EMBEDDED:
+        yield str(tmp_path / "store")
+        return
+    from engines import ENGINES, STORAGES, fresh_store
+
+    catalog, storage = name.split("+")
+    # Pickles from a store that others can write to are loaded by their signature only.
+    monkeypatch.setenv("FLOWBLOB_SIGNING_KEY", os.urandom(32).hex())
+    with fresh_store((ENGINES[catalog], STORAGES[storage])) as url:
+        yield url

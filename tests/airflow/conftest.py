@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,19 +49,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def store_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The store that Airflow finds in this test: an embedded one, empty."""
-    folder = tmp_path / "store"
-    monkeypatch.setenv("FLOWBLOB_URL", str(folder))
+def store_url(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The store that Airflow finds in this test, empty."""
+    monkeypatch.setenv("FLOWBLOB_URL", place)
     for name in list(os.environ):
         if name.startswith(("AIRFLOW_CTX_", "FLOWBLOB_RUN_", "AIRFLOW_CONN_FLOWBLOB")):
             monkeypatch.delenv(name)
-    return folder
+    yield place
+    from flowblob_airflow.stores import _Pool
+
+    # A server has a number of connections, and this process opens a store for each test.
+    while _Pool.stores:
+        _Pool.stores.popitem()[1].close()
 
 
 @pytest.fixture
-def store(store_folder: Path):
+def store_folder(store_url: str) -> Path:
+    """The folder of that store, for tests that look into it."""
+    if "://" in store_url:
+        pytest.skip("looks into the folder of an embedded store")
+    return Path(store_url)
+
+
+@pytest.fixture
+def store(store_url: str):
     from flowblob import Store
 
-    with Store(store_folder) as opened:
+    with Store(store_url) as opened:
         yield opened

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from airflow.sdk import DAG, Connection, task
@@ -13,7 +16,7 @@ from airflow_host import Host
 
 from flowblob import config
 from flowblob.errors import InvalidInputError
-from flowblob_airflow import FlowblobHook
+from flowblob_airflow import FlowblobHook, stores
 from flowblob_airflow.stores import settings_of, store_for
 from flowblob_airflow.wiring import connection_of
 
@@ -73,6 +76,34 @@ def test_a_connection_that_was_set_up_holds_its_password_where_airflow_masks_it(
     assert "ter2" not in repr(found)
     plain = config.find("postgresql://ana@db/flow?storage=/srv/payloads", host=True)
     assert "password" not in connection_of(plain)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "s3://AKIA:hun/ter+2@bucket/flow?endpoint=http://host:9000",
+        "s3://AKIA:hun%2Fter%2B2@bucket/flow",
+        "gridfs+mongodb://ana:hun%2Fter%2B2@one:1,two:2/flow?replicaSet=rs",
+    ],
+)
+def test_the_secret_of_a_storage_stands_in_a_field_of_its_own(storage, monkeypatch):
+    masked = []
+    monkeypatch.setattr("airflow.sdk.log.mask_secret", masked.append)
+    url = "postgresql://ana@db/flow"
+    made = connection_of(config.find(f"{url}?storage={quote(storage, safe='')}", host=True))
+    assert made["extra"].pop("storage_password") == "hun/ter+2"
+    assert "hun" not in json.dumps(made)
+    made["extra"]["storage_password"] = "hun/ter+2"
+    found = settings_of(Connection(conn_id="c", **made | {"extra": json.dumps(made["extra"])}))
+    assert unquote(found.storage) == unquote(storage)
+    assert [found for found in masked if isinstance(found, str)] == ["hun/ter+2", "hun%2Fter%2B2"]
+
+
+def test_a_mongodb_url_gives_gridfs_its_password_out_of_sight():
+    url = "mongodb://ana:hunter2@host/flow?storage=gridfs"
+    made = connection_of(config.find(url, host=True))
+    assert (made["password"], made["extra"]["storage_password"]) == ("hunter2", "hunter2")
+    assert "hunter2" not in made["extra"]["url"] + made["extra"]["storage"]
 
 
 def test_a_relative_path_is_refused(monkeypatch, store_folder):
@@ -138,6 +169,18 @@ def test_a_forked_child_opens_its_own(store):
     os.close(writer)
     assert os.read(reader, 10) == b"own"
     assert parent.get("b") == 2
+
+
+def test_a_fork_while_another_thread_opens_a_store_blocks_nobody(store):
+    with stores._Pool.lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # instead of waiting for ever
+            try:
+                store_for().put("a", 1)
+            finally:
+                os._exit(0 if sys.exc_info()[0] is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_task_asks_for_its_connection_once(store_folder, tmp_path):

@@ -43,8 +43,10 @@ def test_airflow_discovers_the_provider_and_its_connection_type():
     assert "flowblob" in manager.providers
     assert manager.hooks["flowblob"].hook_name == "flowblob"
     fields = {name for name in manager.connection_form_widgets if "__flowblob__" in name}
-    assert fields == {"extra__flowblob__url", "extra__flowblob__storage"}
-    assert manager.connection_form_widgets["extra__flowblob__storage"].is_sensitive
+    names = {"url", "storage", "storage_password"}
+    assert fields == {f"extra__flowblob__{name}" for name in names}
+    for name in ("storage", "storage_password"):
+        assert manager.connection_form_widgets[f"extra__flowblob__{name}"].is_sensitive
     behaviour = manager.field_behaviours["flowblob"]
     assert behaviour["relabeling"] == {"password": "Catalog password"}
 

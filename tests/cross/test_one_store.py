@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,30 +34,77 @@ pytestmark = [
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+#: The store of one machine, and one that machines share.
+everywhere = pytest.mark.parametrize(
+    "place",
+    ["sqlite+local", pytest.param("postgres+s3", marks=pytest.mark.services)],
+    indirect=True,
+)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "store") as opened:
+def store(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    # Results out of the catalog, so that every host writes to the storage and reads from it.
+    monkeypatch.setenv("FLOWBLOB_INLINE_LIMIT", "0")
+    with Store(place) as opened:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What both hosts need to run: a server of Prefect's and a database of Airflow's.
+
+    Once for all tests, since each takes ten seconds of both cores; the store is each test's own.
+    """
+    homes = tmp_path_factory.mktemp("homes")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "PREFECT_HOME": str(homes / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "AIRFLOW_HOME": str(homes / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
+        "PYTHONPATH": str(HERE),
+        "AIRFLOW__CORE__XCOM_BACKEND": "flowblob_airflow.xcom.FlowblobXCom",
+    }
+    environment = {**os.environ, **settings}
+    serve = [HOSTS["prefect"], "-m", "prefect", "server", "start", "--port", str(port)]
+    with (homes / "prefect.log").open("w") as log:
+        server = subprocess.Popen(serve, env=environment, stdout=log, stderr=log)
+    try:
+        migrate = [HOSTS["airflow"], "-m", "airflow", "db", "migrate"]
+        subprocess.run(migrate, env=environment, check=True, capture_output=True)
+        while not answers(settings["PREFECT_API_URL"]):
+            assert server.poll() is None, (homes / "prefect.log").read_text()[-6000:]
+        yield settings
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        time.sleep(0.1)
+        return False
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Start:
-    """Start the shared function in a host, with homes of its own and the one store."""
+def start(place: str, tmp_path: Path, deployed: dict[str, str]) -> Start:
+    """Start the shared function in a host, on the one store."""
 
     def starter(host: str, number: int, **extra: str) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
-            "FLOWBLOB_URL": str(tmp_path / "store"),
+            **deployed,
+            "FLOWBLOB_URL": place,
             "CROSS_TALLY": str(tmp_path / "tally"),
-            "PREFECT_HOME": str(tmp_path / "prefect"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "240",
-            "DO_NOT_TRACK": "1",
-            "AIRFLOW_HOME": str(tmp_path / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
-            "PYTHONPATH": str(HERE),
-            "AIRFLOW__CORE__XCOM_BACKEND": "flowblob_airflow.xcom.FlowblobXCom",
             **extra,
         }
         return subprocess.Popen(
@@ -71,6 +122,8 @@ def finish(*processes: subprocess.Popen[str]) -> None:
     for process in processes:
         told, _ = process.communicate()
         assert process.returncode == 0, told[-6000:]
+        for secret in ("FLOWBLOB_TEST_S3_SECRET", "FLOWBLOB_SIGNING_KEY"):
+            assert os.environ.get(secret, told + secret) not in told
 
 
 def computed(folder: Path) -> list[int]:
@@ -95,6 +148,7 @@ def test_what_each_host_computes_is_a_hit_in_the_others(
         assert store.get(entry.blob) in ({"square": n * n} for n in (3, 4, 5))
 
 
+@everywhere
 def test_three_hosts_that_call_at_once_compute_once(
     store: Store, start: Start, tmp_path: Path
 ) -> None:
@@ -107,10 +161,20 @@ def test_three_hosts_that_call_at_once_compute_once(
     assert entry.hits == 2
 
 
-def test_lineage_goes_through_all_hosts(store: Store, start: Start) -> None:
-    finish(start("prefect", 7))
-    finish(start("airflow", 7))
-    finish(start("python", 7))
+@everywhere
+def test_lineage_and_explanations_go_through_all_hosts(
+    store: Store, start: Start, tmp_path: Path
+) -> None:
+    for host in ("prefect", "airflow", "python"):
+        finish(start(host, 7))
+    assert computed(tmp_path) == [7]
     (entry,) = store.cache.entries(name="square")
+    assert store.get(entry.blob) == {"square": 49}
+    assert not store.catalog.payloads(entry.blob.id)[0].is_inline
     graph = store.lineage(entry.blob)
     assert {run.system for run in graph.runs.values()} == set(HOSTS)
+    for host in HOSTS:
+        (call,) = store.cache.explain_run(system=host)
+        assert call.verdict == ("computed" if host == "prefect" else "hit")
+        assert call.entry.run is not None
+        assert call.entry.run.system == "prefect"

@@ -19,7 +19,11 @@ os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 os.environ.pop("FLOWBLOB_URL", None)
 sys.path.insert(0, str(Path(__file__).parent))  # for `tally`, which subprocesses import too
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.testing.utilities import prefect_test_harness
 
 from flowblob import Store
@@ -53,6 +57,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_heartbeats(server: None) -> Iterator[None]:
+    """At its end each flow run waits for the thread of its heartbeat, which sleeps for a second."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def tally_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "tally"
@@ -61,8 +72,9 @@ def tally_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return str(tmp_path / "store")
+def url(place: str) -> Iterator[str]:
+    yield place
+    store_for(place).close()  # and its connections, of which a server has a number
 
 
 @pytest.fixture
@@ -99,7 +111,7 @@ def script(tmp_path: Path, child_environment: dict[str, str]) -> Callable[..., s
         env = {**os.environ, **child_environment}
         done = subprocess.run(
             [sys.executable, str(file), *arguments],
-            env=env, capture_output=True, text=True, timeout=150, check=False,
+            env=env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
