@@ -1,7 +1,6 @@
 """Call the shared function in an Airflow task."""
 
 import os
-import subprocess
 import sys
 
 import shared_work
@@ -25,9 +24,6 @@ def cross_dag():
 pipeline = cross_dag()
 
 if __name__ == "__main__":
-    subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True
-    )
     finished = pipeline.test(run_conf={"number": int(sys.argv[1])})
     if finished.state != "success":
         sys.exit(f"The run ended as {finished.state}")
