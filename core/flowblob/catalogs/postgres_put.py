@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
-from flowblob.catalogs.sql.content import content_hash
+from flowblob.catalogs.content import content_hash
 from flowblob.checks import new_id
 from flowblob.drafts import Commit, Draft
 

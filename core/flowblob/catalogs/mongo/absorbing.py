@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.mongo.annotating import Annotating, micros, moment, to_run
 from flowblob.catalogs.mongo.committing import Committing, pending
 from flowblob.catalogs.mongo.deleting import Deleting
 from flowblob.catalogs.mongo.documents import run_id, to_items
 from flowblob.catalogs.mongo.steps import WITH_ITS_KEY, Cancelled, after, new_life
-from flowblob.catalogs.refusals import check_next, parts_of, ref_of
+from flowblob.catalogs.refusals import check_next, parts_of
 from flowblob.drafts import Part, PlacementLost
 from flowblob.errors import ConflictError, InvalidInputError
 from flowblob.model import EMPTY
@@ -70,11 +70,7 @@ class Absorbing(Annotating, Committing, Deleting):
                 if state is not None and state["incarnation"] not in ending:
                     _refuse_second_life(state, record["key"])
             if life is not None and _key_of(life) != record["key"]:
-                raise ConflictError(
-                    f"Incarnation {record['id']} is one of {_key_of(life)!r} here, "
-                    f"not of {record['key']!r}",
-                    hint="The two stores do not have a common past",
-                )
+                raise refusals.of_another_key(record, _key_of(life))
 
     def _take_life(self, record: Portable) -> bool:
         life = self._life_of(record["id"])
@@ -122,7 +118,9 @@ class Absorbing(Annotating, Committing, Deleting):
         standing = {"_id": key, "incarnation": state["incarnation"], "step": 0}
         if not self._tables.keys.update(standing, {"$set": begun}):
             self._catch_up(state)
-            _refuse_second_life(self._key(key), key)
+            state = self._key_made(key)
+            if state["incarnation"] != record["id"]:  # else it was the first of two sendings
+                _refuse_second_life(state, key)
         return True
 
     # versions -------------------------------------------------------
@@ -136,7 +134,9 @@ class Absorbing(Annotating, Committing, Deleting):
         for record in records:
             standing = self._tables.steps.one({"id": record["id"]})
             if standing is not None:
-                _check_same(standing, record)
+                refusals.check_same(
+                    record, incarnation=standing["incarnation"], version=standing["version"]
+                )
                 taken.append(record)
                 continue
             life = self._life_of(record["incarnation"])
@@ -263,21 +263,7 @@ def _key_of(life: Document) -> str:
 
 def _refuse_second_life(state: Document | None, key: str) -> None:
     if state is not None and state["step"]:
-        raise ConflictError(
-            f"{key!r} lives here already, with another history",
-            hint="Delete or rename one of the two, or move other keys with a prefix",
-        )
-
-
-def _check_same(standing: Document, record: Portable) -> None:
-    if (standing["incarnation"], standing["version"]) != (
-        record["incarnation"],
-        record["version"],
-    ):
-        raise ConflictError(
-            f"id:{record['id']} is another version here than {ref_of(record)}",
-            hint="The two stores do not have a common past",
-        )
+        raise refusals.second_life(key)
 
 
 def _version_fields(record: Portable) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.content import content_hash
 from flowblob.catalogs.mongo.documents import (
     entry_document,
     made_at,
@@ -17,7 +18,6 @@ from flowblob.catalogs.mongo.names import Names
 from flowblob.catalogs.mongo.steps import RELEASED, Cancelled, after, new_life
 from flowblob.catalogs.mongo.supplying import Supply, Supplying
 from flowblob.catalogs.refusals import check_newest
-from flowblob.catalogs.sql.content import content_hash
 from flowblob.checks import new_id
 from flowblob.drafts import Commit, Draft
 from flowblob.errors import (

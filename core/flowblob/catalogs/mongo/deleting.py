@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.mongo.documents import from_items
 from flowblob.catalogs.mongo.engine import chunks
 from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED, Reading
 from flowblob.catalogs.mongo.steps import DROPPED, WITH_ITS_KEY, after, new_life
-from flowblob.errors import ConflictError, NotFoundError
 from flowblob.model import Blob, Ref
 from flowblob.mongodb import Document
 
@@ -22,18 +22,15 @@ class Deleting(Reading):
             return self._delete_key(ref.key, by)
         found = self._version(ref)
         if found is None:
-            raise NotFoundError(f"{ref} does not exist", hint="It may have been deleted before")
+            raise refusals.absent(str(ref))
         blob_id = found[0]["id"]
         [dropped] = self._blobs([found[0]])
 
         def plan(state: Document | None) -> Document:
             if state is None or not self._alive(state, [blob_id]):
-                raise NotFoundError(f"{ref} does not exist", hint="It may have been deleted before")
+                raise refusals.absent(str(ref))
             if names := _aliases_on(state, blob_id):
-                raise ConflictError(
-                    f"{dropped.ref} is what {', '.join(names)} points at",
-                    hint="Move or remove the alias first",
-                )
+                raise refusals.pointed_at(dropped.ref, names)
             return self._burial(state, [blob_id], by)
 
         self._change(dropped.key, plan)
@@ -93,9 +90,7 @@ class Deleting(Reading):
                     sort=[("version", -1)],
                 )
             if state is None or not found:  # one without a version keeps its numbers
-                raise NotFoundError(
-                    f"{key!r} does not exist", hint="It may have been deleted before"
-                )
+                raise refusals.absent(repr(key))
             dropped[:] = self._blobs(found, {key: state})
             return self._ending(state, by)
 

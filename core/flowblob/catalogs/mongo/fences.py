@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.mongo.documents import MICROSECOND
 from flowblob.catalogs.mongo.reading import Reading
 from flowblob.drafts import EntryDraft
-from flowblob.errors import AlreadyExistsError, ReservationLostError
 from flowblob.model import Reservation
 from flowblob.mongodb import Document
 
@@ -25,7 +24,7 @@ class Fences(Reading):
     def _slot(self, key: str) -> Document:
         """Return a slot without a mark, made if it is absent."""
         while True:
-            found = self._tables.slots.one({"_id": key}, {"entry.ingredients": 0})
+            found = self._tables.slots.one({"_id": key}, LOOKED_AT)
             if found is None:
                 self._tables.slots.insert_absent({"_id": key, **EMPTY})
             elif found["mark"] is not None:
@@ -35,7 +34,7 @@ class Fences(Reading):
 
     def _check_slot(self, key: str, held: Reservation | None, draft: EntryDraft | None) -> None:
         """Refuse what a slot refuses now; what it will say at the commit, its mark will tell."""
-        slot = self._tables.slots.one({"_id": key}, {"entry.ingredients": 0}) or EMPTY
+        slot = self._tables.slots.one({"_id": key}, LOOKED_AT) or EMPTY
         if slot["mark"] is not None:
             return
         if held is not None:
@@ -65,7 +64,7 @@ class Fences(Reading):
     ) -> int:
         mine = {"op": step["_id"], "attempt": step["attempt"]}
         for _ in range(_TRIES):
-            slot = self._tables.slots.one({"_id": key}, {"entry.ingredients": 0})
+            slot = self._tables.slots.one({"_id": key}, LOOKED_AT)
             is_mine = slot is not None and slot["mark"] == mine
             if slot is None or not is_mine:
                 slot = self._slot(key)
@@ -83,14 +82,9 @@ class Fences(Reading):
     def _check_entry(self, slot: Document, draft: EntryDraft) -> None:
         held, key = draft.reservation, draft.key.digest
         if held is not None and slot["rev"] != held.entry_rev:
-            raise ReservationLostError(
-                f"The entry {key} was written since it was reserved",
-                hint="Read what stands there now",
-            )
+            raise refusals.written_since(key)
         if not draft.overwrite and slot["rev"] and self._is_servable(slot["entry"], draft.max_age):
-            raise AlreadyExistsError(
-                f"The entry {key} stands", hint="Overwrite it, or read what is there"
-            )
+            raise refusals.entry_stands(key)
 
     def _is_servable(self, entry: Document, max_age: timedelta | None) -> bool:
         now = rows.to_micros(self._now())
@@ -104,11 +98,11 @@ class Fences(Reading):
 
 def _check_lease(slot: Document, held: Reservation) -> None:
     if (slot["owner"], slot["token"]) != (held.owner, held.token):
-        raise ReservationLostError(
-            f"The reservation of {held.key} was taken over or ended",
-            hint="Read what the other owner wrote",
-        )
+        raise refusals.taken_over(held)
 
+
+#: What of a slot nobody reads who decides by it.
+LOOKED_AT = {"entry.ingredients": 0, "ops": 0}
 
 #: A slot before anything happened to it.
 EMPTY = {"rev": 0, "token": 0, "owner": "", "mark": None}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.mongo.documents import to_payload
 from flowblob.catalogs.mongo.placing import Placing
 from flowblob.catalogs.mongo.reading import HIDDEN, NEWEST_FIRST, NUMBERED, Reading, is_of
 from flowblob.drafts import Payload
-from flowblob.errors import ConflictError
 from flowblob.model import Blob
 
 
@@ -29,20 +29,16 @@ class Healing(Reading, Placing):
 
     def repoint(self, generation: str, to: str) -> int:
         old = self._tables.payloads.one({"_id": generation}, {"digest": 1})
-        refused = ConflictError(
-            f"{to} cannot take the place of {generation}",
-            hint="It was collected or damaged meanwhile, or holds other bytes",
-        )
         same = {"_id": to, "state": "ok", "digest": old and old["digest"]}
         hold = {"$currentDate": {"changed_at": True}}
         if generation == to or not self._tables.payloads.update(
             same, {**hold, "$set": {"rev": self._stamp()}}
         ):
-            raise refused
+            raise refusals.no_copy(generation, to)
         moved = self._move(generation, to)
         # Again now that the references stand: before, a collector could not have seen them.
         if not self._tables.payloads.update(same, {**hold, "$set": {"rev": self._stamp()}}):
             self._move(to, generation)
-            raise refused
+            raise refusals.no_copy(generation, to)
         self.mark(generation, "damaged")
         return moved

@@ -6,18 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.mongo.documents import run_document, run_id, to_run
 from flowblob.catalogs.mongo.engine import chunks
 from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED, Reading
 from flowblob.drafts import Note
-from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, LookupStats, Run, Use
 from flowblob.mongodb import Document, next_order
 
-_RUN_FIELDS = frozenset(
-    ("system", "flow", "run_id", "task", "task_run_id", "attempt", "map_index", "url", "name")
-)
 _TRIES = 10_000
 _OLDEST_FIRST = [("at", 1), ("order", 1)]
 
@@ -56,14 +52,12 @@ class Lineage(Reading):
             if note.entry:
                 hits.setdefault(note.entry, []).append(rows.to_micros(note.at))
         for key, moments in hits.items():
-            # Never repeated after a lost reply: better one count too few than two too many.
-            self._tables.slots.update(
+            self._tables.slots.update_once(
                 {"_id": key, "rev": {"$gt": 0}},
                 {
                     "$inc": {"entry.hits": len(moments)},
                     "$max": {"entry.last_hit_at": max(moments)},
                 },
-                is_repeatable=False,
             )
 
     def _count_lookups(self, notes: Sequence[Note]) -> None:
@@ -81,7 +75,7 @@ class Lineage(Reading):
                     old.size + note.size,
                 )
         for place, new in total.items():
-            self._tables.lookups.put(
+            self._tables.lookups.update_once(
                 {"_id": rows.to_text(list(place))},
                 {
                     "$setOnInsert": {"day": new.day, "name": new.name},
@@ -92,7 +86,7 @@ class Lineage(Reading):
                         "size": new.size,
                     },
                 },
-                is_repeatable=False,
+                upsert=True,
             )
 
     def lookups(self, *, since: datetime | None = None, name: str = "") -> list[LookupStats]:
@@ -193,9 +187,7 @@ class Lineage(Reading):
         known = self._known(parents)
         for parent in parents:
             if parent not in known:
-                raise NotFoundError(
-                    f"The parent id:{parent} does not exist", hint="Name blobs of this store"
-                )
+                raise refusals.no_parent(parent)
 
     def _put_parent(self, blob_id: str, parent: str, at: int) -> bool:
         return self._tables.steps.update(
@@ -215,12 +207,7 @@ class Lineage(Reading):
 
 
 def _match_runs(filters: Mapping[str, Any]) -> Document:
-    unknown = filters.keys() - _RUN_FIELDS
-    if unknown:
-        raise InvalidInputError(
-            f"Unknown field of a run: {', '.join(sorted(unknown))}",
-            hint=f"Use {', '.join(sorted(_RUN_FIELDS))}",
-        )
+    refusals.check_run_fields(filters)
     return {name: {"$eq": value} for name, value in filters.items()}
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.mongo.documents import made_at
 from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED, Reading
 from flowblob.catalogs.mongo.steps import after
 from flowblob.checks import new_id
-from flowblob.errors import ConflictError, NotFoundError, VersionConflictError
 from flowblob.model import Blob, TagValue
 from flowblob.mongodb import Document
 
@@ -91,8 +90,10 @@ class Names(Reading):
             version = self._alive_in(state, blob.id)
             assert state is not None
             standing = next((a for a in state["aliases"] if a["name"] == alias), None)
-            _check_alias(blob, alias, standing, expect)
             stays = standing is not None and standing["id"] == blob.id
+            at = None if standing is None else standing["version"]
+            is_fixed = standing is not None and standing["immutable"] and not stays
+            refusals.check_move(blob, alias, at, expect=expect, is_fixed=is_fixed)
             if standing is not None and stays and standing["immutable"] >= immutable:
                 return None
             moved = {
@@ -117,7 +118,7 @@ class Names(Reading):
         """Return a version that lives while its key has this state."""
         found = self._tables.steps.one({"id": blob_id, **NUMBERED, "dead": None}, HIDDEN)
         if found is None or state is None or found["incarnation"] != state["incarnation"]:
-            raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+            raise refusals.absent(f"id:{blob_id}")
         return found
 
     def unalias(self, key: str, alias: str, *, by: str = "") -> None:
@@ -125,7 +126,7 @@ class Names(Reading):
             aliases = [] if state is None else state["aliases"]
             others = [a for a in aliases if a["name"] != alias]
             if state is None or len(others) == len(aliases):
-                raise NotFoundError(f"{key}@{alias} does not exist", hint="List the key's aliases")
+                raise refusals.no_alias(key, alias)
             return {
                 "what": "alias",
                 "by": by,
@@ -166,13 +167,14 @@ class Names(Reading):
 
     def bind(self, space: str, name: str, *, blob_id: str, record: bytes = b"") -> None:
         self._check_living(blob_id)
-        self._tables.bounds.put(
+        self._tables.bounds.update_once(
             {"_id": rows.to_text([space, name])},
             {
                 "$set": {"space": space, "name": name, "id": blob_id, "record": record},
                 "$unset": {"made": ""},
                 "$currentDate": {"at": True},
             },
+            upsert=True,
         )
 
     def bound(self, space: str, name: str) -> tuple[str, bytes] | None:
@@ -181,7 +183,7 @@ class Names(Reading):
 
     def _check_living(self, blob_id: str) -> None:
         if not self._is_live(blob_id):
-            raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+            raise refusals.absent(f"id:{blob_id}")
 
 
 #: What `tag_moves` reads.
@@ -207,18 +209,3 @@ def _tag_changes(
     """Return what would change, as text; None removes."""
     wanted = {n: None if value is None else rows.to_tag(value) for n, value in tags.items()}
     return {name: text for name, text in wanted.items() if standing.get(name) != text}
-
-
-def _check_alias(blob: Blob, alias: str, standing: Document | None, expect: int | None) -> None:
-    at = None if standing is None else standing["version"]
-    if expect is not None and at != expect:
-        where = "nowhere" if at is None else f"at version {at}"
-        raise VersionConflictError(
-            f"{blob.key}@{alias} is {where}, not at version {expect}",
-            hint="Look where it stands now and decide again",
-        )
-    if standing is not None and standing["immutable"] and standing["id"] != blob.id:
-        raise ConflictError(
-            f"{blob.key}@{alias} is immutable and stands at version {at}",
-            hint="Choose another alias, or remove this one first",
-        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.mongo.documents import payload_document, to_millis, to_payload
 from flowblob.catalogs.mongo.engine import MongoEngine
 from flowblob.checks import new_id
 from flowblob.drafts import Part, Payload, Spooled
-from flowblob.errors import InvalidInputError
 from flowblob.mongodb import Document
 
 #: Filter for pins and undecided steps that somebody still works on, by the server's clock.
@@ -106,9 +106,9 @@ class Placing(MongoEngine):
         """Have all versions use another copy of the same bytes; returns how many references."""
         moved = 0
         # A version may use the same bytes under two names; the operator changes one at a time.
-        while more := self._tables.steps.update_all(
-            {"payloads.gen": old}, {"$set": {"payloads.$.gen": new}}
-        ):
+        # Counted before: a second sending finds only what the first one has left over.
+        while more := self._tables.steps.matching({"payloads.gen": old}):
+            self._tables.steps.update_all({"payloads.gen": old}, {"$set": {"payloads.$.gen": new}})
             moved += more
         return moved
 
@@ -121,11 +121,8 @@ class Placing(MongoEngine):
         self._tables.pins.delete({"_id": op})
 
     def mark(self, generation: str, state: str) -> None:
-        if state not in ("ok", "suspect", "damaged"):
-            raise InvalidInputError(
-                f"A payload cannot be marked {state!r}", hint="Use 'ok', 'suspect' or 'damaged'"
-            )
-        self._tables.payloads.update(
+        refusals.check_mark(state)
+        self._tables.payloads.update_once(
             {"_id": generation, "state": {"$in": list({"ok", "suspect", "damaged"} - {state})}},
             {"$set": {"state": state, "rev": self._stamp()}, "$currentDate": {"changed_at": True}},
         )

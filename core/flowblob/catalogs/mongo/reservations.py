@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.mongo.documents import MILLISECOND, to_millis
 from flowblob.catalogs.mongo.entries import Entries
 from flowblob.drafts import Acquired
-from flowblob.errors import InvalidInputError, ReservationLostError
+from flowblob.errors import InvalidInputError
 from flowblob.model import Reservation
 from flowblob.mongodb import Document
 
@@ -82,14 +83,8 @@ class Reservations(Entries):
             {"$set": {"ttl": to_millis(held.ttl)}, "$currentDate": {"beat": True}},
         ):
             if self._tables.slots.one(mine, {"_id": 1}) is None:
-                raise ReservationLostError(
-                    f"The reservation of {held.key} was taken over or ended",
-                    hint="Read the entry that the other owner wrote",
-                )
-            raise ReservationLostError(
-                f"The reservation of {held.key} was held as long as it may be",
-                hint="Raise max_hold for computations that take longer",
-            )
+                raise refusals.taken_over(held)
+            raise refusals.held_too_long(held)
         return self._timed(held)
 
     def release(self, reservation: Reservation) -> bool:
@@ -98,7 +93,7 @@ class Reservations(Entries):
             "owner": reservation.owner,
             "token": reservation.token,
         }
-        if self._tables.slots.update({**mine, **_HELD}, {"$set": {"owner": ""}}):
+        if self._tables.slots.update_once({**mine, **_HELD}, {"$set": {"owner": ""}}):
             return True
         self._tables.slots.update(mine, {"$set": {"owner": ""}})
         return False

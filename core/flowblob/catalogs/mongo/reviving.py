@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.mongo.deleting import Deleting
 from flowblob.catalogs.mongo.placing import Placing
 from flowblob.catalogs.mongo.reading import HIDDEN, NUMBERED
 from flowblob.catalogs.mongo.steps import DROPPED, WITH_ITS_KEY, Cancelled, after
 from flowblob.checks import new_id
-from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
 from flowblob.model import Blob, Ref
 from flowblob.mongodb import Document
 
@@ -35,10 +35,7 @@ class Reviving(Deleting, Placing):
     """A version comes back as it was: the same id, number and payloads."""
 
     def undelete(self, ref: Ref, *, by: str = "") -> list[Blob]:
-        if not (ref.id or ref.is_bare or ref.version is not None):
-            raise InvalidInputError(
-                f"{ref} cannot be brought back by that name", hint="Write 'key', 'key@3' or 'id:…'"
-            )
+        refusals.check_revivable(ref)
         for _ in range(_TRIES):
             try:
                 back = self._undelete(ref, by)
@@ -53,16 +50,14 @@ class Reviving(Deleting, Placing):
         key = ref.key or self._key_of(ref.id)
         state = self._key(key)
         if state is None:
-            raise _nothing(ref)
+            raise refusals.not_dropped(ref)
         life, found = self._dropped(ref, state)
         step = self._restoring(key, found, by)
         self._tables.steps.insert_absent(step)
         try:
             back = [version for version in found if self._hold_all(version)]
             if not back:
-                raise NotFoundError(
-                    f"The payload of {ref} was collected", hint="It is gone for good"
-                )
+                raise refusals.collected(ref)
             if not self._decide(step, self._return(state, life, back)):
                 self._cancel(step)
                 self._catch_up(state)
@@ -124,12 +119,9 @@ class Reviving(Deleting, Placing):
             if not (found := self._dead(ref, life, state)):
                 continue
             if is_standing and life.end is not None:
-                raise ConflictError(
-                    f"{state['_id']!r} has begun another life since",
-                    hint="Delete that one first, or copy it",
-                )
+                raise refusals.reborn(state["_id"])
             return life, found
-        raise _nothing(ref)
+        raise refusals.not_dropped(ref)
 
     def _end_of(self, ref: Ref, state: Document) -> Document | None:
         where: Document = {
@@ -191,7 +183,3 @@ class Reviving(Deleting, Placing):
                 "born": life.end["born"],
             },
         }
-
-
-def _nothing(ref: Ref) -> NotFoundError:
-    return NotFoundError(f"Nothing to bring back under {ref}", hint="It lives, or it never did")

@@ -41,7 +41,7 @@ CREATE INDEX run_run_id ON run (run_id);
 CREATE INDEX run_flow ON run (flow, task);
 CREATE INDEX run_task_run_id ON run (task_run_id);
 
--- `content` is the hash of everything whose change makes a new version (see sql/content.py).
+-- `content` is the hash of everything whose change makes a new version (see catalogs/content.py).
 CREATE TABLE version (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flowblob.catalogs import rows
-from flowblob.catalogs.refusals import check_next, parts_of, ref_of
+from flowblob.catalogs import refusals, rows
+from flowblob.catalogs.refusals import check_next, parts_of
 from flowblob.catalogs.sql.annotating import Annotating, micros, run_seq
 from flowblob.catalogs.sql.committing import INSERT_VERSION, Committing, attach, heal
 from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.releasing import WITH_ITS_KEY
 from flowblob.drafts import Part
-from flowblob.errors import ConflictError
 from flowblob.model import EMPTY, Run
 from flowblob.portable import CAUSES, Kind, Portable, from_moment
 
 if TYPE_CHECKING:
-    from flowblob.catalogs.sql.engine import Connection, Row
+    from flowblob.catalogs.sql.engine import Connection
 
 _LIFE = "SELECT seq, key, head, ended_at FROM incarnation WHERE id = ?"
 
@@ -108,10 +107,7 @@ class Absorbing(Annotating, Committing, Deleting):
             return True
         seq, standing_key, _, ended_here = life
         if standing_key != key:
-            raise ConflictError(
-                f"Incarnation {record['id']} is one of {standing_key!r} here, not of {key!r}",
-                hint="The two stores do not have a common past",
-            )
+            raise refusals.of_another_key(record, standing_key)
         if ended is None or ended_here is not None:
             return False
         self._end_life(connection, seq, ended, by=record["ended_by"])
@@ -134,7 +130,7 @@ class Absorbing(Annotating, Committing, Deleting):
     ) -> bool:
         standing = connection.execute(_STANDING, (record["id"],)).fetchone()
         if standing is not None:
-            _check_same(standing, record)
+            refusals.check_same(record, incarnation=standing[1], version=standing[2])
             if not standing[3] and record["value_digest"]:
                 connection.execute(
                     "UPDATE version SET value_digest = ? WHERE seq = ?",
@@ -180,18 +176,7 @@ def _refuse_second_life(connection: Connection, key: str) -> None:
         "SELECT id FROM incarnation WHERE key = ? AND ended_at IS NULL", (key,)
     ).fetchone()
     if row is not None:
-        raise ConflictError(
-            f"{key!r} lives here already, with another history",
-            hint="Delete or rename one of the two, or move other keys with a prefix",
-        )
-
-
-def _check_same(standing: Row, record: Portable) -> None:
-    if (standing[1], standing[2]) != (record["incarnation"], record["version"]):
-        raise ConflictError(
-            f"id:{record['id']} is another version here than {ref_of(record)}",
-            hint="The two stores do not have a common past",
-        )
+        raise refusals.second_life(key)
 
 
 def _version_row(record: Portable, incarnation: int, run: int | None) -> tuple[Any, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowblob.catalogs import rows
+from flowblob.catalogs.content import content_hash
 from flowblob.catalogs.refusals import check_newest
-from flowblob.catalogs.sql.content import content_hash
 from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.entries import Entries
 from flowblob.catalogs.sql.lineage import Lineage

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.names import note_move
 from flowblob.catalogs.sql.reading import Reading, find_clause
 from flowblob.catalogs.sql.releasing import DROPPED, WITH_ITS_KEY, Releasing
-from flowblob.errors import ConflictError, NotFoundError
 from flowblob.model import Blob, Ref
 
 if TYPE_CHECKING:
@@ -41,14 +40,11 @@ class Deleting(Reading, Releasing):
             f"SELECT v.seq, v.incarnation FROM {joins} {where}", parameters
         ).fetchone()
         if row is None:
-            raise NotFoundError(f"{ref} does not exist", hint="It may have been deleted before")
+            raise refusals.absent(str(ref))
         seq, incarnation = row
         dropped = self._blob(connection, seq)
         if dropped.aliases:
-            raise ConflictError(
-                f"{dropped.ref} is what {', '.join(dropped.aliases)} points at",
-                hint="Move or remove the alias first",
-            )
+            raise refusals.pointed_at(dropped.ref, dropped.aliases)
         self._bury(connection, seq, now, cause=DROPPED, by=by)
         self._find_newest(connection, incarnation)
         return [dropped]
@@ -66,7 +62,7 @@ class Deleting(Reading, Releasing):
             "SELECT seq FROM incarnation WHERE key = ? AND ended_at IS NULL", (key,)
         ).fetchone()
         if row is None:
-            raise _gone(key)
+            raise refusals.absent(repr(key))
         found = connection.execute(
             f"""SELECT {columns.blob_columns(self.dialect)}, v.seq
             FROM version v {columns.BLOB_JOINS}
@@ -74,7 +70,7 @@ class Deleting(Reading, Releasing):
             (row[0],),
         ).fetchall()
         if not found:
-            raise _gone(key)  # and its numbers go on
+            raise refusals.absent(repr(key))  # and its numbers go on
         for version in found:
             self._bury(connection, version[-1], now, cause=WITH_ITS_KEY, by=by)
         # The aliases stay where they are, unseen, for the case that the key is brought back.
@@ -109,10 +105,6 @@ class Deleting(Reading, Releasing):
 
     def _find_newest(self, connection: Connection, incarnation: int) -> None:
         connection.execute(_NEWEST, (incarnation,))
-
-
-def _gone(key: str) -> NotFoundError:
-    return NotFoundError(f"{key!r} does not exist", hint="It may have been deleted before")
 
 
 def _pinned_outputs(connection: Connection) -> set[str]:

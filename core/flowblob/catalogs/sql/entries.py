@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.drafts import EntryDraft, Payload
-from flowblob.errors import AlreadyExistsError, InvalidInputError, ReservationLostError
+from flowblob.errors import InvalidInputError
 from flowblob.model import CacheEntry, Reservation
 
 if TYPE_CHECKING:
@@ -156,27 +156,19 @@ class Entries(SqlEngine):
         if held is not None:
             self._check_lease(connection, held)
             if rev != held.entry_rev:
-                raise ReservationLostError(
-                    f"The entry {key} was written since it was reserved",
-                    hint="Read what stands there now",
-                )
+                raise refusals.written_since(key)
         servable = row is not None and row[2] and (row[1] is None or row[1] > now)
         if servable and draft.max_age is not None:
             servable = row[3] > now - draft.max_age // _MICROSECOND
         if servable and not draft.overwrite:
-            raise AlreadyExistsError(
-                f"The entry {key} stands", hint="Overwrite it, or read what is there"
-            )
+            raise refusals.entry_stands(key)
 
     def _check_lease(self, connection: Connection, held: Reservation) -> None:
         lease = connection.execute(
             "SELECT owner, token FROM reservation WHERE key = ?", (held.key,)
         ).fetchone()
         if lease is None or tuple(lease) != (held.owner, held.token):
-            raise ReservationLostError(
-                f"The reservation of {held.key} was taken over or ended",
-                hint="Read what the other owner wrote",
-            )
+            raise refusals.taken_over(held)
 
     def _put_entry(
         self, connection: Connection, draft: EntryDraft, version: int, run: int | None, now: int

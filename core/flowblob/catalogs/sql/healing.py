@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.drafts import Payload
-from flowblob.errors import ConflictError
 from flowblob.model import Blob
 
 if TYPE_CHECKING:
@@ -52,10 +51,7 @@ class Healing(SqlEngine):
         now = self._now(connection)
         kept = connection.execute(_KEEP, (now, to, generation))
         if generation == to or not kept.rowcount:
-            raise ConflictError(
-                f"{to} cannot take the place of {generation}",
-                hint="It was collected or damaged meanwhile, or holds other bytes",
-            )
+            raise refusals.no_copy(generation, to)
         moved = connection.execute(_MOVE, (to, generation)).rowcount
         connection.execute(_GIVE_UP, (now, generation))
         return moved

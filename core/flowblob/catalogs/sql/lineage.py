@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.accounting import count_lookups
 from flowblob.catalogs.sql.engine import SqlEngine
-from flowblob.errors import InvalidInputError, NotFoundError
 from flowblob.model import Blob, Run, Use
 
 if TYPE_CHECKING:
@@ -26,10 +25,6 @@ _INSERT_RUN = """INSERT INTO run (system, flow, run_id, task, task_run_id, attem
     name, started_at, used, generated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _INSERT_USE = "INSERT INTO use (run, version, role, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-
-_RUN_FIELDS = frozenset(
-    ("system", "flow", "run_id", "task", "task_run_id", "attempt", "map_index", "url", "name")
-)
 
 
 class Lineage(SqlEngine):
@@ -100,9 +95,7 @@ class Lineage(SqlEngine):
         for parent in parents:
             seq = seq_of(connection, parent)
             if seq is None:
-                raise NotFoundError(
-                    f"The parent id:{parent} does not exist", hint="Name blobs of this store"
-                )
+                raise refusals.no_parent(parent)
             connection.execute(
                 "INSERT INTO parent (version, parent, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (version, seq, now),
@@ -163,12 +156,7 @@ def seq_of(connection: Connection, blob_id: str) -> int | None:
 
 
 def _match_runs(filters: Mapping[str, Any], parameters: list[object], *, name: str = "r") -> str:
-    unknown = filters.keys() - _RUN_FIELDS
-    if unknown:
-        raise InvalidInputError(
-            f"Unknown field of a run: {', '.join(sorted(unknown))}",
-            hint=f"Use {', '.join(sorted(_RUN_FIELDS))}",
-        )
+    refusals.check_run_fields(filters)
     parameters += map(columns.comparable, filters.values())
     where = " AND ".join(f"{name}.{field} = ?" for field in filters)
     return f" WHERE {where}" if where else ""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.reading import Reading
-from flowblob.errors import (
-    ConflictError,
-    NotFoundError,
-    VersionConflictError,
-)
 from flowblob.model import Blob, TagValue
 
 if TYPE_CHECKING:
@@ -119,17 +114,8 @@ class Names(Reading):
         seq, incarnation = _live(connection, blob.id)
         standing = connection.execute(_ALIAS, (incarnation, alias)).fetchone()
         at = None if standing is None else standing[1]
-        if expect is not None and at != expect:
-            where = "nowhere" if at is None else f"at version {at}"
-            raise VersionConflictError(
-                f"{blob.key}@{alias} is {where}, not at version {expect}",
-                hint="Look where it stands now and decide again",
-            )
-        if standing is not None and standing[2] and standing[0] != seq:
-            raise ConflictError(
-                f"{blob.key}@{alias} is immutable and stands at version {at}",
-                hint="Choose another alias, or remove this one first",
-            )
+        is_fixed = standing is not None and bool(standing[2]) and standing[0] != seq
+        refusals.check_move(blob, alias, at, expect=expect, is_fixed=is_fixed)
         now = self._now(connection)
         if standing is None or standing[0] != seq:
             note_move(connection, incarnation, alias, seq, at=now, by=by)
@@ -148,7 +134,7 @@ class Names(Reading):
             (key, alias),
         ).fetchone()
         if row is None:
-            raise NotFoundError(f"{key}@{alias} does not exist", hint="List the key's aliases")
+            raise refusals.no_alias(key, alias)
         connection.execute("DELETE FROM alias WHERE incarnation = ? AND name = ?", (row[0], alias))
         note_move(connection, row[0], alias, None, at=self._now(connection), by=by)
 
@@ -205,7 +191,7 @@ def note_move(
 def _live(connection: Connection, blob_id: str) -> Row:
     row: Row | None = connection.execute(_LIVE_VERSION, (blob_id,)).fetchone()
     if row is None:
-        raise NotFoundError(f"id:{blob_id} does not exist", hint="It may have been deleted")
+        raise refusals.absent(f"id:{blob_id}")
     return row
 
 

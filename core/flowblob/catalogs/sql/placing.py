@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowblob.catalogs import rows
+from flowblob.catalogs import refusals, rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine, repeatable
 from flowblob.checks import new_id
 from flowblob.drafts import Part, Payload, Spooled
-from flowblob.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from flowblob.catalogs.sql.engine import Connection
@@ -100,10 +99,7 @@ class Placing(SqlEngine):
         self._write_relaxed(_unpin, op)
 
     def mark(self, generation: str, state: str) -> None:
-        if state not in ("ok", "suspect", "damaged"):
-            raise InvalidInputError(
-                f"A payload cannot be marked {state!r}", hint="Use 'ok', 'suspect' or 'damaged'"
-            )
+        refusals.check_mark(state)
         self._write(self._mark_now, generation, state)
 
     def _mark_now(self, connection: Connection, generation: str, state: str) -> None:

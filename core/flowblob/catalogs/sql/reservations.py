@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.sql.engine import repeatable
 from flowblob.catalogs.sql.entries import Entries
 from flowblob.drafts import Acquired
-from flowblob.errors import InvalidInputError, ReservationLostError
+from flowblob.errors import InvalidInputError
 from flowblob.model import Reservation
 
 if TYPE_CHECKING:
@@ -98,16 +99,10 @@ class Reservations(Entries):
         boot, now = self._ticks(connection)
         row = connection.execute(_STANDING, (held.key,)).fetchone()
         if row is None or tuple(row[:3]) != (held.owner, held.token, boot):
-            raise ReservationLostError(
-                f"The reservation of {held.key} was taken over or ended",
-                hint="Read the entry that the other owner wrote",
-            )
+            raise refusals.taken_over(held)
         expires = min(now + held.ttl // _MICROSECOND, row[4])
         if expires <= now:
-            raise ReservationLostError(
-                f"The reservation of {held.key} was held as long as it may be",
-                hint="Raise max_hold for computations that take longer",
-            )
+            raise refusals.held_too_long(held)
         connection.execute("UPDATE reservation SET expires = ? WHERE key = ?", (expires, held.key))
         left = timedelta(0, 0, expires - now)
         return Reservation(

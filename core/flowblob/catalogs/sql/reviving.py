@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flowblob.catalogs import refusals
 from flowblob.catalogs.sql.deleting import Deleting
 from flowblob.catalogs.sql.names import note_move
 from flowblob.catalogs.sql.releasing import DROPPED, WITH_ITS_KEY
-from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
 from flowblob.model import Blob, Ref
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ class Reviving(Deleting):
     """A version comes back as it was: the same id, number and payloads."""
 
     def undelete(self, ref: Ref, *, by: str = "") -> list[Blob]:
-        if not (ref.id or ref.is_bare or ref.version is not None):
-            raise InvalidInputError(
-                f"{ref} cannot be brought back by that name", hint="Write 'key', 'key@3' or 'id:…'"
-            )
+        refusals.check_revivable(ref)
         return self._write(self._undelete, ref, by)
 
     def _undelete(self, connection: Connection, ref: Ref, by: str) -> list[Blob]:
@@ -54,7 +51,7 @@ class Reviving(Deleting):
         life, found = _dropped(connection, ref, key)
         back = [seq for seq in found if _hold(connection, seq, now)]
         if not back:
-            raise NotFoundError(f"The payload of {ref} was collected", hint="It is gone for good")
+            raise refusals.collected(ref)
         for seq in back:
             connection.execute("DELETE FROM tombstone WHERE version = ?", (seq,))
         if life[1] is not None:
@@ -76,11 +73,9 @@ def _dropped(connection: Connection, ref: Ref, key: str) -> tuple[Row, list[int]
         if not found:
             continue
         if standing is not None and life is not standing:
-            raise ConflictError(
-                f"{key!r} has begun another life since", hint="Delete that one first, or copy it"
-            )
+            raise refusals.reborn(key)
         return life, found
-    raise NotFoundError(f"Nothing to bring back under {ref}", hint="It lives, or it never did")
+    raise refusals.not_dropped(ref)
 
 
 def _dead(connection: Connection, ref: Ref, life: Row) -> list[int]:
