@@ -14,10 +14,11 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from flowblob.checks import parse_duration, validate_tags
-from flowblob.computation import CacheOptions, Computation
+from flowblob.computation import Computation
 from flowblob.errors import InvalidInputError
 from flowblob.keys import Recipe
 from flowblob.naming import named
+from flowblob.results import CacheOptions
 from flowblob_airflow import deferrals, references, refusals, runs
 from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import counted, from_context
@@ -26,8 +27,8 @@ from flowblob_airflow.stores import store_if_available
 from flowblob_airflow.triggers import ReservationTrigger
 
 if TYPE_CHECKING:
-    from flowblob.computation import OnError
     from flowblob.model import CacheKey, Run, TagValue
+    from flowblob.results import OnError
 
 T = TypeVar("T", bound=BaseOperator)
 

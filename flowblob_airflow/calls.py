@@ -25,8 +25,9 @@ from flowblob_airflow.xcom import for_computed, for_xcom
 
 if TYPE_CHECKING:
     from flowblob import Store
-    from flowblob.computation import Computation, Hit
+    from flowblob.computation import Computation
     from flowblob.model import CacheKey, Reservation, Run
+    from flowblob.results import Hit
     from flowblob_airflow.deferrals import Carried
 
 logger = logging.getLogger("flowblob.airflow")

@@ -18,7 +18,8 @@ from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 import flowblob
 from flowblob.cached import CachedCall, is_cached
 from flowblob.checks import parse_duration
-from flowblob.computation import Computation, announce
+from flowblob.computation import Computation
+from flowblob.naming import announce
 from flowblob_airflow import references, refusals, runs
 from flowblob_airflow.calls import Call, TaskOptions, owner_of, wish_of
 from flowblob_airflow.contexts import NEVER_COUNTED, counted, from_context
@@ -27,8 +28,8 @@ from flowblob_airflow.stores import store_if_available
 
 if TYPE_CHECKING:
     from flowblob.cached import CachedFunction, StoreSource
-    from flowblob.computation import OnError
     from flowblob.model import TagValue
+    from flowblob.results import OnError
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,9 +20,10 @@ from prefect.transactions import get_transaction
 
 from flowblob.cache import reads
 from flowblob.checks import utc_now
-from flowblob.computation import CacheOptions, Computation, Hit
+from flowblob.computation import Computation
 from flowblob.errors import FlowblobError, NotFoundError, ReservationHeldError
 from flowblob.model import Blob, CacheKey, Read, Run
+from flowblob.results import CacheOptions, Hit
 from flowblob.wording import duration, size
 from flowblob_prefect import links
 from flowblob_prefect.records import Binding

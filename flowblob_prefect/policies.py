@@ -15,8 +15,9 @@ from prefect.utilities.callables import parameters_to_args_kwargs
 
 from flowblob.cached import CachedCall, is_cached
 from flowblob.checks import parse_duration
-from flowblob.computation import CacheOptions, announce
 from flowblob.errors import InvalidInputError
+from flowblob.naming import announce
+from flowblob.results import CacheOptions
 from flowblob_prefect import outputs
 from flowblob_prefect.blocks import FlowblobStorage
 from flowblob_prefect.calls import CachedRun, Call, run_logger

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ge
 
 from flowblob import runs
 from flowblob.checks import parse_duration, validate_tags
-from flowblob.computation import CacheOptions, Computation, OnError, announced
+from flowblob.computation import Computation
 from flowblob.coroutines import run_async
 from flowblob.errors import InvalidInputError
 from flowblob.explaining import Explanation
 from flowblob.iterating import gathering, is_generator, replaying
 from flowblob.model import CacheKey, Run, TagValue
-from flowblob.naming import check_template, name_of, named
+from flowblob.naming import announced, check_template, name_of, named
+from flowblob.results import CacheOptions, OnError
 from flowblob.store import Store, default_store
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from flowblob import telemetry
 from flowblob.cache import Lookup, reads
@@ -29,90 +28,17 @@ from flowblob.errors import (
     ReservationLostError,
     UnavailableError,
 )
-from flowblob.heartbeat import Heartbeat
+from flowblob.flight import Flight, aboard
 from flowblob.journal import best_effort
 from flowblob.lazy import Lazy
-from flowblob.model import Blob, CacheEntry, CacheKey, Read, Reservation, Run, TagValue, maker
-from flowblob.objects import PutRequest
-from flowblob.reserving import owner_name
+from flowblob.model import CacheEntry, CacheKey, Read, Reservation, Run, maker
+from flowblob.results import CacheOptions, Hit
 from flowblob.wording import duration, size
 
 if TYPE_CHECKING:
     from flowblob.store import Store
 
 logger = logging.getLogger("flowblob.cached")
-
-OnError = Literal["compute", "raise"]
-#: A waiter sleeps this share of what it has waited so far, and no longer than this.
-_POLL_SHARE, _POLL_SECONDS = 0.04, 0.05
-#: When a waiter asks for the reservation itself, soon and then ever more rarely; between, it only
-#: reads the entry. Asking takes the lock of all writers, which sixty waiters would keep busy.
-_ACQUIRE_SECONDS, _ACQUIRE_AT_LAST = 0.2, 1.6
-
-#: Keys that are computed here now: who waited for one of them would wait for himself.
-_computed: ContextVar[frozenset[str]] = ContextVar("flowblob_computed", default=frozenset())
-#: What the host calls the output of the function it runs now: (plain function, key).
-announced: ContextVar[tuple[Any, str] | None] = ContextVar("flowblob_output", default=None)
-
-
-@contextmanager
-def announce(function: Any, key: str) -> Iterator[None]:
-    """Name the output of the task's own function, `<flow>/<task>`, while the host runs it."""
-    token = announced.set((function, key))
-    try:
-        yield
-    finally:
-        announced.reset(token)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheOptions:
-    """How results are kept and served; `cached` documents the fields."""
-
-    ttl: timedelta | None = None
-    kind: str = ""
-    tags: Mapping[str, TagValue] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    serializer: str | None = None
-    history: bool = True
-    lazy: bool = False
-    single_flight: bool = True
-    on_error: OnError = "compute"
-    lease: timedelta = timedelta(seconds=30)
-    max_hold: timedelta = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A result that came from the cache.
-
-    Attributes:
-        value: The value, or a Lazy where that was asked for.
-        entry: The cache entry that served it.
-    """
-
-    value: Any
-    entry: CacheEntry
-
-    @property
-    def blob(self) -> Blob:
-        """The version that holds the value."""
-        return self.entry.blob
-
-    @property
-    def run(self) -> Run | None:
-        """The run that computed it."""
-        return self.entry.run
-
-    @property
-    def saved(self) -> timedelta:
-        """How long computing it took then."""
-        return self.entry.cost
-
-    def __str__(self) -> str:
-        run = f" from {self.run}" if self.run else ""
-        return f"hit {self.blob.ref}{run}, saved {duration(self.saved)}"
-
 
 _make_hit, _make_record = maker(Hit), maker(Record)
 
@@ -150,9 +76,7 @@ class Computation:
         self._mode = store.settings.cache
         self._refresh = refresh or self._mode == "refresh"
         self._stale_rev = 0
-        self._reservation: Reservation | None = None
-        self._heartbeat: Heartbeat | None = None
-        #: Not an Event, which takes 5 us to make: who waits here polls anyway.
+        self._flight: Flight | None = None  # a hit never has one
         self._is_cancelled = False
         #: False when the result must not be stored: the cache is off, failing, or keeps an entry
         #: that this process cannot load.
@@ -163,7 +87,7 @@ class Computation:
     @property
     def reservation(self) -> Reservation | None:
         """The reservation this call computes under, if it holds one."""
-        return self._reservation
+        return None if self._flight is None else self._flight.reservation
 
     @property
     def why(self) -> str:
@@ -205,11 +129,28 @@ class Computation:
 
     def _begin(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
         """Give the pauses of a wait, in seconds, and return as `begin` does."""
-        hit = None
+        hit: Hit | None = None
+
+        def judge() -> int | None:
+            nonlocal hit
+            hit = self._serve(self._look_up(self._key))
+            return self._stale_rev if hit is None and self._keeps else None
+
         if self._keeps and self._options.single_flight:
             with self._tolerant("reserving"):
-                hit = yield from self._acquire(wait)
+                flight = self._board()
+                if not (yield from flight.take(judge, stale_rev=self._stale_rev, wait=wait)):
+                    self._keeps = False  # the caller further up stores the result
         return hit
+
+    def _board(self) -> Flight:
+        lease, max_hold = self._options.lease, self._options.max_hold
+        self._flight = Flight(
+            self._store.catalog, self._key, owner=self._owner, lease=lease, max_hold=max_hold
+        )
+        if self._is_cancelled:  # meanwhile, by another thread, which saw none yet
+            self._flight.cancel()
+        return self._flight
 
     def commit(
         self,
@@ -236,24 +177,17 @@ class Computation:
     def cancel(self) -> None:
         """End a wait in another thread, and give back what that thread may get just now."""
         self._is_cancelled = True
-        self.abort()
+        if self._flight is not None:
+            self._flight.cancel()
 
     def abort(self) -> None:
         """Give the reservation back; idempotent."""
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            with best_effort("Releasing a reservation"):
-                self._store.catalog.release(reservation)
+        if self._flight is not None:
+            self._flight.release()
 
     def suspend(self, lease: timedelta) -> Reservation | None:
         """Keep the reservation for so long without heartbeats, for `resume` in another process."""
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-        held, self._reservation = self._reservation, None
+        held = None if self._flight is None else self._flight.let_go()
         if held is not None:
             with self._tolerant("suspending"):
                 held = self._store.catalog.heartbeat(replace(held, ttl=lease))
@@ -261,7 +195,7 @@ class Computation:
 
     def resume(self, reservation: Reservation) -> None:
         """Go on under a suspended reservation; if it was lost, the commit finds out."""
-        self._hold(replace(reservation, ttl=self._options.lease))
+        self._board().hold(replace(reservation, ttl=self._options.lease))
 
     def prepare(self, *, wait: timedelta | None = None) -> Hit | None:
         """Look up, then reserve: None means the caller is to compute.
@@ -297,7 +231,7 @@ class Computation:
         if not logger.isEnabledFor(logging.INFO):
             return
         if hit is not None:
-            logger.info("%s", hit, extra=self._told("hit", hit))
+            logger.info("%s", hit, extra=hit.told("hit", self._why))
         elif self._why == "absent":
             with best_effort("Explaining a miss"):
                 self._why = self._store.cache.explain(self._key).because
@@ -334,24 +268,9 @@ class Computation:
                 hit.blob.ref,
                 size(hit.blob.size),
                 duration(seconds),
-                extra=self._told("miss", hit),
+                extra=hit.told("miss", self._why),
             )
         return hit
-
-    def _told(self, event: str, hit: Hit) -> dict[str, dict[str, Any]]:
-        """Return the fields of a log line, for handlers that write JSON."""
-        return {
-            "flowblob": {
-                "event": event,
-                "why": self._why,
-                "function": self._key.name,
-                "key": self._key.digest,
-                "ref": hit.blob.ref,
-                "size": hit.blob.size,
-                "run": str(hit.run) if hit.run else None,
-                "seconds": hit.saved.total_seconds(),
-            }
-        }
 
     def run(self, compute: Callable[[], Any]) -> Any:
         """Return the stored result, or compute it, once for all callers."""
@@ -368,15 +287,15 @@ class Computation:
     def computing(self) -> Iterator[tuple[float, list[Read]]]:
         """Track what the function reads, and give the reservation back should it raise."""
         tracked: list[Read] = []
-        token, within = reads.set(tracked), _computed.set(_computed.get() | {self._key.digest})
+        token = reads.set(tracked)
         try:
-            yield time.perf_counter(), tracked
+            with aboard(self._key):
+                yield time.perf_counter(), tracked
         except BaseException:
             self.abort()
             raise
         finally:
             reads.reset(token)
-            _computed.reset(within)
 
     # ------------------------------------------------------------ serving
 
@@ -425,104 +344,28 @@ class Computation:
         if outer is not None:
             outer.extend(entry.reads)
 
-    # ------------------------------------------------------------ single flight
-
     def _note_stale(self) -> None:
         with self._tolerant("looking up"):
             found = self._store.cache.lookup(self._key)
             self._stale_rev = found.entry.rev if found.entry else 0
             self._why = "refresh"
 
-    def _acquire(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
-        owner = self._owner or owner_name()
-        deadline = None if wait is None else time.monotonic() + wait.total_seconds()
-        began, patience = time.monotonic(), _ACQUIRE_SECONDS
-        while True:
-            got = self._store.catalog.acquire(
-                self._key.digest,
-                owner,
-                ttl=self._options.lease,
-                max_hold=self._options.max_hold,
-                stale_rev=self._stale_rev,
-            )
-            if got.reservation is not None:
-                self._hold(got.reservation)
-            if self._is_cancelled:
-                self.abort()
-            if got.reservation is not None or self._is_cancelled:
-                return None
-            if got.entry is None and self._key.digest in _computed.get():
-                self._keeps = False  # the caller further up is the holder, and stores the result
-                return None
-            seconds = min(got.remaining.total_seconds(), patience)
-            patience = min(2 * patience, _ACQUIRE_AT_LAST)
-            if got.entry is not None or (yield from self._appears(began, seconds, deadline)):
-                served = self._serve(self._look_up(self._key))
-                if served is not None or not self._keeps:
-                    return served
-            elif deadline is not None and time.monotonic() >= deadline:
-                raise ReservationHeldError(
-                    f"{self._key.name} is being computed by {got.holder}",
-                    holder=got.holder,
-                    remaining=got.remaining,
-                    hint="Wait for it, or call again later",
-                )
-
-    def _appears(
-        self, began: float, seconds: float, deadline: float | None
-    ) -> Generator[float, None, bool]:
-        """Wait a little for an entry the caller has not judged yet; reading costs no lock."""
-        until = time.monotonic() + seconds
-        if deadline is not None:
-            until = min(until, deadline)
-        while (now := time.monotonic()) < until:
-            pause = min(max((now - began) * _POLL_SHARE, 0.001), _POLL_SECONDS)
-            yield min(pause, until - now)
-            if self._is_cancelled:
-                return False
-            found = self._store.catalog.glance(self._key.digest)
-            if found is not None and found[0].rev != self._stale_rev:
-                return True
-        return False
-
-    def _hold(self, reservation: Reservation) -> None:
-        self._reservation = reservation
-        self._heartbeat = Heartbeat(reservation.heartbeat_interval, self._beat).start()
-
-    def _beat(self) -> bool:
-        try:
-            if self._reservation is not None:
-                self._store.catalog.heartbeat(self._reservation)
-        except ReservationLostError:
-            return False  # the commit is refused then, and takes the winner's value
-        except UnavailableError as error:
-            logger.warning("%s: the reservation could not be extended: %s", self._key.name, error)
-        return True
-
     # ------------------------------------------------------------ storing
 
     def _put(
         self, value: Any, cost: timedelta, read: tuple[Read, ...], metadata: Mapping[str, Any]
     ) -> Hit | None:
-        options = self._options
+        options, run = self._options, self._run or self._store.current_run()
         entry = EntryDraft(
             key=self._key,
-            reservation=self._reservation,
+            reservation=self.reservation,
             cost=cost,
             expires_at=None if options.ttl is None else utc_now() + options.ttl,
             reads=read,
             metadata=dict(metadata),
         )
-        request = PutRequest(
-            kind=options.kind,
-            tags=options.tags,
-            metadata=options.metadata,
-            serializer=options.serializer,
-            history=options.history,
-            new_version=self._why == "unsafe",
-            run=self._run or self._store.current_run(),
-            value_digest=_digest(value),
-            entry=entry,
+        request = options.request(
+            entry, run=run, value_digest=_digest(value), new_version=self._why == "unsafe"
         )
         name = self._output_key if isinstance(self._output_key, str) else self._output_key()
         try:
@@ -530,21 +373,11 @@ class Computation:
         except ReservationLostError:
             logger.info("%s: another caller was faster, its result is taken", self._key.name)
             return self._serve(self._look_up(self._key))
-        self._reservation = None  # TXN-B released it
+        if self._flight is not None:
+            self._flight.land()
         with best_effort("Keeping the cache within its quota"):
             self._store.cache.make_room(keep=self._key.digest)
-        now = utc_now()
-        made = CacheEntry(
-            self._key.digest,
-            self._key.name,
-            0,
-            commit.blob,
-            now,
-            now,
-            cost=cost,
-            run=request.run,
-            reads=read,
-        )
+        made = entry.made(commit.blob, run)
         return Hit(Lazy(self._store, commit.blob) if options.lazy else value, made)
 
     def _tolerant(self, doing: str) -> _Tolerance:

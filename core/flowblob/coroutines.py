@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from flowblob.computation import Computation, Hit
+    from flowblob.computation import Computation
+    from flowblob.results import Hit
 
 
 class Call(Protocol):

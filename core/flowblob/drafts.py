@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flowblob.checks import new_id
+from flowblob.checks import new_id, utc_now
 from flowblob.model import (
     Blob,
     CacheEntry,
@@ -130,6 +130,21 @@ class EntryDraft:
     outputs: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = True
     max_age: timedelta | None = None
+
+    def made(self, blob: Blob, run: Run | None) -> CacheEntry:
+        """Return the entry as it stands now that it was committed."""
+        now = utc_now()
+        return CacheEntry(
+            self.key.digest,
+            self.key.name,
+            0,
+            blob,
+            now,
+            now,
+            cost=self.cost,
+            run=run,
+            reads=self.reads,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,19 @@ from flowblob.errors import InvalidInputError
 from flowblob.objects import default_key
 
 _OF_RUN = ("flow", "task", "run_id")
+
+#: What the host calls the output of the function it runs now: (plain function, key).
+announced: ContextVar[tuple[Any, str] | None] = ContextVar("flowblob_output", default=None)
+
+
+@contextmanager
+def announce(function: Any, key: str) -> Iterator[None]:
+    """Name the output of the task's own function, `<flow>/<task>`, while the host runs it."""
+    token = announced.set((function, key))
+    try:
+        yield
+    finally:
+        announced.reset(token)
 
 
 def named(template: str, fields: Mapping[str, Any]) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from flowblob import Store, cached
-from flowblob.computation import CacheOptions, Computation
+from flowblob.computation import Computation
 from flowblob.errors import ReservationHeldError
 from flowblob.model import CacheKey
+from flowblob.results import CacheOptions
 
 KEY = CacheKey("fb1:" + "2" * 64, "f", ())
 
@@ -27,7 +28,8 @@ CROWD = """
     from datetime import timedelta
     from pathlib import Path
     from flowblob import Store
-    from flowblob.computation import CacheOptions, Computation
+    from flowblob.computation import Computation
+    from flowblob.results import CacheOptions
     from flowblob.model import CacheKey
 
     folder, marks, count, killed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
@@ -98,7 +100,8 @@ PAUSED = """
     import os, signal, sys
     from datetime import timedelta
     from flowblob import Store
-    from flowblob.computation import CacheOptions, Computation
+    from flowblob.computation import Computation
+    from flowblob.results import CacheOptions
     from flowblob.model import CacheKey
     key = CacheKey("fb1:" + "2" * 64, "f", ())
     options = CacheOptions(lease=timedelta(milliseconds=500))
@@ -119,7 +122,7 @@ def test_a_paused_holder_is_refused_and_returns_the_winners_value(
     winner = Computation(store, KEY, output_key="k", options=CacheOptions())
     assert winner.run(lambda: "winner") == "winner"
     holder.send_signal(signal.SIGCONT)
-    out, _ = holder.communicate(timeout=60)
+    out, _ = holder.communicate()
     assert out == "winner\n"
     assert [store.get(blob) for blob in store.versions("k")] == ["winner"]
 
@@ -167,7 +170,7 @@ def test_a_clock_that_is_an_hour_wrong_does_no_harm(
         store.reserve("job", owner="right")
     assert 0 < caught.value.remaining.total_seconds() <= 30
     with store.reserve("mine", owner="right"):
-        out, _ = wrong.communicate("\n", timeout=60)
+        out, _ = wrong.communicate("\n")
         assert out.split() == ["8", "ReservationHeldError"]
     with store.reserve("job", owner="right"):
         pass
