@@ -108,6 +108,7 @@ class Cache(Explaining, Evicting):
         self._note = journal.add
         self._flush = journal.flush
         self._current_run = current_run
+        self._warned = set()
 
     # ------------------------------------------------------------ looking up
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from flowblob.model import CacheEntry, CacheKey, Ingredient, Read, Run
 if TYPE_CHECKING:
     from flowblob.abc import Catalog
     from flowblob.cache import Lookup
+
+logger = logging.getLogger("flowblob.cached")
 
 Why = Literal["hit", "absent", "expired", "refresh", "read_changed", "gone"]
 Verdict = Literal["hit", "recomputed", "computed", "refreshed"]
@@ -44,6 +47,7 @@ class Explanation:
         entry: The entry of this very key, if there is one.
         nearest: The entry it was compared with, if there is one.
         read: The read of the store that changed, where that is why.
+        warnings: What has no exact identity in this call.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Explanation:
     entry: CacheEntry | None = None
     nearest: CacheEntry | None = None
     read: Read | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_hit(self) -> bool:
@@ -87,6 +92,7 @@ class Explanation:
             "entry": self.entry.blob.ref if self.entry else None,
             "run": str(self.entry.run) if self.entry and self.entry.run else None,
             "read": self.read.ref if self.read else None,
+            "warnings": list(self.warnings),
         }
 
     def __str__(self) -> str:
@@ -99,6 +105,7 @@ class Explanation:
                 else found.now or found.before
             )
             lines.append(f"  {marks[found.change]} {found.kind} {found.name}  {values}".rstrip())
+        lines += [f"  ! {text}" for text in self.warnings]
         return "\n".join(lines)
 
     @property
@@ -218,6 +225,7 @@ class Explaining:
 
     _catalog: Catalog
     _flush: Callable[[], None]
+    _warned: set[tuple[str, str]]
 
     def lookup(self, key: CacheKey | str) -> Lookup:
         """Return the entry of a key if it may be served now."""
@@ -243,7 +251,15 @@ class Explaining:
             entry=found.entry,
             nearest=nearest,
             read=found.read,
+            warnings=key.warnings,
         )
+
+    def warn(self, key: CacheKey) -> None:
+        """Log what has no exact identity in a call that is computed, once for each function."""
+        for text in key.warnings:
+            if (key.name, text) not in self._warned:
+                self._warned.add((key.name, text))
+                logger.warning("%s: %s", key.name, text)
 
     def explain_entry(self, entry: CacheEntry) -> PastCall:
         """Say why a stored entry had to be computed: against the nearest earlier one."""

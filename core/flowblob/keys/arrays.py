@@ -13,6 +13,7 @@ from typing import Any
 
 from flowblob.keys.canonical import Hashing, unstable
 from flowblob.keys.hashes import hash_buffer, new_hash
+from flowblob.keys.kinds import is_found
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
@@ -31,6 +32,12 @@ def parts_of(kind: type) -> PartsOf | None:
     return None
 
 
+def _ufunc(value: Any, _: Hashing) -> Parts:
+    if not is_found(value, value.__name__):
+        raise unstable(value, "it was made from a function that it does not show")
+    return ("ufunc", value.__name__)
+
+
 def scalar_parts_of(kind: type) -> PartsOf | None:
     """Return the rule for a NumPy scalar, dtype or ufunc, or for torch's names, or None."""
     numpy: Any = sys.modules.get("numpy")
@@ -40,7 +47,7 @@ def scalar_parts_of(kind: type) -> PartsOf | None:
         if issubclass(kind, numpy.dtype):
             return lambda value, _: ("dtype", _dtype(value))
         if issubclass(kind, numpy.ufunc):
-            return lambda value, _: ("ufunc", value.__name__)
+            return _ufunc
     torch: Any = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "Tensor"):
         if issubclass(kind, torch.dtype | torch.device | torch.layout | torch.memory_format):

@@ -7,6 +7,7 @@ import contextvars
 import functools
 import logging
 import os
+import pickle
 import sys
 import threading
 import types
@@ -149,6 +150,22 @@ def is_module_function(value: Any) -> bool:
         and not is_user_module(module)
         and vars(module).get(value.__name__) is value
     )
+
+
+def is_found(value: object, name: str) -> bool:
+    """Say whether a name leads back to an object, as pickle makes sure of.
+
+    Args:
+        value: An object that stands for itself by its name.
+        name: The name, maybe with dots.
+    """
+    homes = ("numpy", "scipy.special")  # of functions that do not say where they live
+    if any(getattr(sys.modules.get(home), name, None) is value for home in homes):
+        return True
+    found: Any = sys.modules.get(pickle.whichmodule(value, name))  # type: ignore[attr-defined]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is value
 
 
 def counts_by_name(value: object) -> bool:

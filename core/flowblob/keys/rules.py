@@ -17,6 +17,7 @@ from typing import Any
 
 from flowblob.keys import arrays, files, frames, standard
 from flowblob.keys.canonical import Hashing, unstable
+from flowblob.keys.kinds import is_found
 from flowblob.keys.origin import is_user_class
 from flowblob.model import Blob, Ref
 
@@ -228,6 +229,8 @@ def _instance(value: Any, hashing: Hashing) -> Parts:
     reducer = copyreg.dispatch_table.get(kind)
     reduced: Any = reducer(value) if reducer else value.__reduce_ex__(5)
     if isinstance(reduced, str):  # a global: pickle keeps no more than its name
+        if not is_found(value, reduced):
+            raise unstable(value, f"pickle would know it as {reduced!r}, which is not there")
         return ("global", hashing.class_id(kind), getattr(value, "__module__", None), reduced)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]

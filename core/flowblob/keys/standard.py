@@ -21,6 +21,7 @@ from typing import Any
 from flowblob.keys.canonical import Hashing, unstable
 from flowblob.keys.hashes import hash_buffer
 from flowblob.keys.kinds import CYTHON_FUNCTION
+from flowblob.keys.origin import is_user_module
 
 Parts = tuple[object, ...]
 PartsOf = Callable[[Any, Hashing], Parts]
@@ -76,6 +77,12 @@ def _function(value: Any, hashing: Hashing) -> Parts:
     for text in identity.warnings:
         hashing.warn(text)
     return ("function", identity.digest)
+
+
+def _module(value: types.ModuleType, hashing: Hashing) -> Parts:
+    if not is_user_module(value):
+        return ("module", value.__name__)
+    return ("module", value.__name__, *_function(value, hashing))
 
 
 def _builtin(value: Any, _: Hashing) -> Parts:
@@ -199,7 +206,7 @@ _RULES: dict[type, PartsOf] = {
     types.GetSetDescriptorType: _descriptor,
     types.MemberDescriptorType: _descriptor,
     types.MethodWrapperType: lambda v, _: ("bound builtin", v.__name__, v.__self__),
-    types.ModuleType: lambda v, _: ("module", v.__name__),
+    types.ModuleType: _module,
     property: lambda v, _: ("property", v.fget, v.fset, v.fdel),
     staticmethod: lambda v, _: ("static method", v.__func__),
     classmethod: lambda v, _: ("class method", v.__func__),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowblob.errors import InvalidInputError
-from flowblob.keys import bytecode, classes, imports
+from flowblob.keys import bytecode, classes, imports, modules
 from flowblob.keys.canonical import Hashing
 from flowblob.keys.guards import Guards, is_immutable
 from flowblob.keys.hashes import hash_parts
@@ -93,6 +93,8 @@ class Walk:
             node = (
                 classes.describe(self, found)
                 if isinstance(found, type)
+                else modules.describe(self, found)
+                if isinstance(found, types.ModuleType)
                 else self._describe_function(found)
             )
             parts.append(hash_parts(*node))
@@ -123,7 +125,7 @@ class Walk:
         if type(value) is functools.partial:
             return self._partial(value, label)
         if isinstance(value, types.ModuleType):
-            return f"module {'' if is_user_module(value) else value.__name__}"
+            return self._number(value) if is_user_module(value) else f"module {value.__name__}"
         if is_compiled(value):
             return self._compiled(value, label)
         is_foreign = is_host_object(value) or not is_user_class(type(value))
@@ -388,7 +390,7 @@ class Walk:
                 self.guards.name(vars(value), attribute, inner)
             value = inner
         if isinstance(value, types.ModuleType) and is_user_module(value):
-            self.warn(f"The module {label} is used as a value; what is read from it is unknown")
+            self.warn(f"The module {label} is used as a value, and counts with all that is in it")
         return [label, self.refer(value, label)]
 
 
