@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from flowblob.auditing import wrong_records
 from flowblob.errors import (
     InvalidInputError,
     PayloadCorruptError,
@@ -23,6 +24,7 @@ from flowblob.errors import (
     UnavailableError,
 )
 from flowblob.journal import best_effort
+from flowblob.objects import own_payload
 
 if TYPE_CHECKING:
     from flowblob.abc import Catalog, Storage
@@ -148,6 +150,7 @@ class Checker:
         """
         if not resume:
             self.damaged += [Problem("catalog", text) for text in self.catalog.check()]
+            self.damaged += [Problem(*wrong) for wrong in wrong_records(self.catalog)]
         if self.level == "catalog":
             return self.report()
         for payload, error in self.findings(resume=resume, limit=limit):
@@ -170,7 +173,10 @@ class Checker:
 
     def check_one(self, blob: Blob) -> Report:
         """Read all payloads of one version, and raise what is wrong."""
-        for payload in self.catalog.payloads(blob.id):
+        found = self.catalog.payloads(blob.id)
+        if blob.digest and not blob.external:
+            own_payload(blob, next((payload for payload in found if not payload.part), None))
+        for payload in found:
             error = self._examine(payload, is_read=True)
             if isinstance(error, PayloadError):
                 with best_effort("Marking a damaged payload"):

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowblob.bundle import END, FORMAT, HEAD, MANIFEST, SECTOR, bare_digest, member_name, to_line
-from flowblob.errors import NotFoundError, PayloadCorruptError, PayloadError
+from flowblob.errors import (
+    NotFoundError,
+    PayloadCorruptError,
+    PayloadError,
+    PayloadMissingError,
+)
 from flowblob.movement import Origin, ref_of
 from flowblob.payload import BLOCK, Progress, xxh3
-from flowblob.portable import KINDS, Kind, Portable
+from flowblob.portable import KINDS, Kind, Portable, payload_problem
 from flowblob.reader import replacing
 
 
@@ -114,6 +119,8 @@ class _Export:
             return False
         start, seen = self._out.tell(), set(self._new(record))
         try:
+            if problem := payload_problem(record):
+                raise PayloadMissingError(problem)
             self._take_payloads(record)
         except (NotFoundError, PayloadError) as error:
             self._out.seek(start)

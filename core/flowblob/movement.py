@@ -25,7 +25,7 @@ from flowblob.errors import (
 from flowblob.journal import best_effort
 from flowblob.model import Ref
 from flowblob.payload import BLOCK, Progress
-from flowblob.portable import KINDS, Kind, Portable
+from flowblob.portable import KINDS, Kind, Portable, payload_problem
 from flowblob.reader import PayloadReader
 from flowblob.trust import message
 from flowblob.writing import Placement
@@ -313,10 +313,10 @@ class Mover:
                     yield Spooled(digest, checksum, size), fetches[digest]
 
     def _judge(self, record: Portable, arrival: Arrival) -> None:
-        for _, digest, *_ in record["payloads"]:
-            if (error := arrival.failures.get(digest)) is not None:
-                lives = self._origin.lives(record)
-                self._block(record, error.message if lives else "")
+        failed = [arrival.failures.get(digest) for _, digest, *_ in record["payloads"]]
+        problems = [payload_problem(record), *(error.message for error in failed if error)]
+        if problem := next(filter(None, problems), ""):
+            self._block(record, problem if self._origin.lives(record) else "")
 
 
 def is_pickle(serializer: str) -> bool:

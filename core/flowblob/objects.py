@@ -15,6 +15,7 @@ from flowblob.drafts import Commit, Draft, EntryDraft, Payload, Record
 from flowblob.errors import (
     InvalidInputError,
     NotFoundError,
+    PayloadCorruptError,
     PayloadMissingError,
 )
 from flowblob.files import File
@@ -29,6 +30,7 @@ from flowblob.writing import Intake, Put
 if TYPE_CHECKING:
     from flowblob.config import Settings
 
+_RESTORE = "Restore a backup of the catalog; 'flowblob verify' lists what is wrong"
 _PREVIEW_BYTES = 4096
 _TEXT_LIMIT = 255
 
@@ -191,10 +193,8 @@ class Objects:
 
     def reader(self, record: Record) -> PayloadReader:
         """Return the verified bytes of a version."""
-        blob, payload = record.blob, record.payload
-        if payload is None:
-            where = f"; it lives at {blob.external}" if blob.external else ""
-            raise PayloadMissingError(f"{blob.ref} holds no payload{where}")
+        blob = record.blob
+        payload = own_payload(blob, record.payload)
         parts: dict[str, Payload] = {}
 
         def part(name: str) -> PayloadReader:
@@ -202,6 +202,8 @@ class Objects:
                 parts.update({found.part: found for found in self.catalog.payloads(blob.id)})
             if name not in parts:
                 raise PayloadMissingError(f"{blob.ref} has no attached payload {name!r}")
+            if name.startswith("sha256:") and parts[name].digest != name:
+                raise _mixed_up(f"{blob.ref} ({name})")
             return self._reader(parts[name], f"{blob.ref} ({name})", part)
 
         return self._reader(payload, blob.ref, part, filename=blob.filename)
@@ -280,6 +282,29 @@ def _filename_problem(name: str) -> str:
     if len(name.encode()) > _TEXT_LIMIT:  # NAME_MAX of every file system that we know
         return f"it has more than {_TEXT_LIMIT} bytes"
     return path_problem(name) if name else ""
+
+
+def own_payload(blob: Blob, payload: Payload | None) -> Payload:
+    """Return the main payload that the catalog has for a version, if it can be that.
+
+    Raises:
+        PayloadMissingError: It has none.
+        PayloadCorruptError: It is another version's, and sound, so that no checksum would tell.
+    """
+    if payload is None and blob.digest and not blob.external:
+        raise PayloadMissingError(f"The catalog has lost the payload of {blob.ref}", hint=_RESTORE)
+    if payload is None:
+        where = f"; it lives at {blob.external}" if blob.external else ""
+        raise PayloadMissingError(f"{blob.ref} holds no payload{where}")
+    if (payload.digest, payload.checksum) != (blob.digest, blob.checksum):
+        raise _mixed_up(blob.ref)
+    return payload
+
+
+def _mixed_up(what: str) -> PayloadCorruptError:
+    return PayloadCorruptError(
+        f"The catalog names other bytes for {what} than were stored there", hint=_RESTORE
+    )
 
 
 def _is_file(chosen: Serializer) -> bool:

@@ -96,6 +96,22 @@ def from_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def payload_problem(record: Portable) -> str:
+    """Say how a version that lives and its payloads disagree; empty where they do not.
+
+    Args:
+        record: A version, as `Catalog.scan` returned it.
+    """
+    if record["dropped"] is not None or not record["digest"] or record["external"]:
+        return ""
+    main = ["", record["digest"], record["size"], record["checksum"]]
+    if main not in record["payloads"]:
+        return "the catalog has lost its payload, or names other bytes than were stored"
+    if len(record["payloads"]) <= record["parts"]:
+        return "the catalog has lost some of its attached payloads"
+    return ""
+
+
 def gained(standing: list[Any], arriving: list[Any]) -> list[Any] | None:
     """Return what a history gained since it was last absorbed, None if the two have parted."""
     common = len(standing)

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from flowblob.auditing import wrong_records
 from flowblob.checking import Checker, Problem, examine
 from flowblob.errors import (
     ConflictError,
@@ -76,7 +77,8 @@ class Repaired:
 
 def repair(checker: Checker, *, dry_run: bool) -> Repaired:
     """Look at the store as the checker says, and mend what is found; see `Store.repair`."""
-    catalog = tuple(checker.catalog.check())
+    wrong = (f"{ref}: {what}" for ref, what in wrong_records(checker.catalog))
+    catalog = (*checker.catalog.check(), *wrong)
     repairs = []
     for payload, error in checker.findings():
         if isinstance(error, UnavailableError):

@@ -10,7 +10,12 @@ from flowblob.catalogs.postgres_driver import psycopg
 from flowblob.catalogs.postgres_errors import is_absent
 from flowblob.catalogs.postgres_pool import Link
 from flowblob.checks import new_id
-from flowblob.errors import InvalidInputError, NotSupportedError, SchemaVersionError
+from flowblob.errors import (
+    CatalogUnavailableError,
+    InvalidInputError,
+    NotSupportedError,
+    SchemaVersionError,
+)
 
 ENGINE = "postgres"
 _OLDEST = 12
@@ -53,7 +58,7 @@ def find_store(link: Link, schema: str, where: str) -> str | None:
         SchemaVersionError: The code and the tables do not belong together.
     """
     try:
-        [(store_id, number)] = link.fetch(
+        found = link.fetch(
             f'SELECT s.id, (SELECT max(m.number) FROM "{schema}".migration m) '
             f'FROM "{schema}".store s'
         )
@@ -61,6 +66,13 @@ def find_store(link: Link, schema: str, where: str) -> str | None:
         if is_absent(error):
             return None
         raise
+    if not found:
+        raise CatalogUnavailableError(
+            f"{where} has lost the id of its store in the schema {schema!r}",
+            hint="Restore the catalog from a backup",
+            retryable=False,
+        )
+    [(store_id, number)] = found
     if lacking := migrations.pending(ENGINE, number, where):
         raise SchemaVersionError(
             f"{where} has schema {number}, this flowblob needs {lacking[-1]}",

@@ -31,7 +31,7 @@ def _loads(text: str) -> Any:
         return value if end == len(text) else json.loads(text)  # which says what is wrong
     except (ValueError, RecursionError) as error:
         raise CatalogUnavailableError(
-            f"A record of the catalog cannot be read: {error}",
+            f"a record of the catalog cannot be read: {error}",
             hint="It was damaged, or not written by flowblob; restore a backup of the catalog",
             retryable=False,
         ) from error
@@ -81,27 +81,40 @@ def _to_run(row: Row) -> Run:
 def to_blob(row: Row) -> Blob:
     """Return the blob in BLOB columns at the start of a row."""
     metadata, tags, partitions, aliases, preview = row[13:17] + row[23:24]
-    return _make_blob(
-        *row[:10],
-        to_datetime(row[10]),
-        row[11],
-        row[12],
-        {} if metadata == "{}" else _loads(metadata),
-        {} if tags == "{}" else _loads(tags),
-        {} if partitions == "{}" else _loads(partitions),
-        tuple(sorted(aliases.split("/"))) if aliases else (),
-        to_run(row, 24),
-        row[17],
-        row[18],
-        row[19] != 0,
-        *row[20:23],
-        _loads(preview) if preview else None,
+    try:
+        return _make_blob(
+            *row[:10],
+            to_datetime(row[10]),
+            row[11],
+            row[12],
+            {} if metadata == "{}" else _loads(metadata),
+            {} if tags == "{}" else _loads(tags),
+            {} if partitions == "{}" else _loads(partitions),
+            tuple(sorted(aliases.split("/"))) if aliases else (),
+            to_run(row, 24),
+            row[17],
+            row[18],
+            row[19] != 0,
+            *row[20:23],
+            _loads(preview) if preview else None,
+        )
+    except CatalogUnavailableError as error:
+        raise named(error, row[1], row[2]) from error
+
+
+def named(error: CatalogUnavailableError, key: str, version: int) -> CatalogUnavailableError:
+    """Return the error of a record that cannot be read, with the version that it is of."""
+    return CatalogUnavailableError(
+        f"{key}@{version}: {error.message}", hint=error.hint, retryable=error.retryable
     )
 
 
 def to_payload(row: Row, at: int, data: bytes | None = None) -> Payload | None:
-    """Return the payload in PAYLOAD columns that begin at index `at`, None where there is none."""
-    if row[at] is None:
+    """Return the payload in PAYLOAD columns that begin at index `at`, None where there is none.
+
+    A part without a payload is what is left of a damaged catalog.
+    """
+    if row[at] is None or row[at + 1] is None:
         return None
     return _make_payload(
         *row[at : at + 6], data, row[at + 6] != 0, *row[at + 7 : at + 9], row[at + 9] or ""

@@ -122,7 +122,14 @@ def _read_store(pool: Pool, path: Path | None) -> str | None:
     try:
         if missing_steps(connection, path):
             return None
-        return str(connection.execute("SELECT id FROM store").fetchone()[0])
+        found = connection.execute("SELECT id FROM store").fetchone()
+        if found is None:
+            raise CatalogUnavailableError(
+                f"{path or 'the in-memory catalog'} has lost the id of its store",
+                hint="Restore the catalog from a backup",
+                retryable=False,
+            )
+        return str(found[0])
     finally:
         pool.give(connection, epoch)
 

@@ -13,6 +13,7 @@ from flowblob.catalogs import rows
 from flowblob.catalogs.sql import columns
 from flowblob.catalogs.sql.engine import SqlEngine
 from flowblob.checks import beyond
+from flowblob.errors import CatalogUnavailableError
 from flowblob.portable import CAUSES, Kind, Page, Portable, to_moment
 
 if TYPE_CHECKING:
@@ -122,16 +123,19 @@ def _version(found: list[Row]) -> Portable:
     row = found[0]
     record: Portable = dict(zip(_VERSION, row[1:_RUN_AT], strict=True))
     at, by, cause = row[_DROPPED_AT:_PART_AT]
-    record |= {
-        "content": bytes(record["content"]).hex(),
-        "metadata": rows.from_text(record["metadata"]),
-        "partitions": rows.from_text(record["partitions"]),
-        "payloads": [list(part[_PART_AT:]) for part in found if part[_PART_AT] is not None],
-        "history": bool(record["history"]),
-        "run": _run(row[_RUN_AT:_DROPPED_AT]),
-        "created_at": _moment(record["created_at"]),
-        "dropped": None if at is None else [_moment(at), by, CAUSES[cause]],
-    }
+    try:
+        record |= {
+            "content": bytes(record["content"]).hex(),
+            "metadata": rows.from_text(record["metadata"]),
+            "partitions": rows.from_text(record["partitions"]),
+            "payloads": [list(part[_PART_AT:]) for part in found if part[_PART_AT + 1] is not None],
+            "history": bool(record["history"]),
+            "run": _run(row[_RUN_AT:_DROPPED_AT]),
+            "created_at": _moment(record["created_at"]),
+            "dropped": None if at is None else [_moment(at), by, CAUSES[cause]],
+        }
+    except CatalogUnavailableError as error:
+        raise rows.named(error, record["key"], record["version"]) from error
     return record
 
 
