@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flowblob.errors import InvalidInputError
+from flowblob.errors import InvalidInputError, StorageUnavailableError
 from flowblob.payload import BLOCK, Progress, xxh3
 from flowblob.portable import KINDS, Kind, Portable
 from flowblob.vetting import vet
@@ -85,6 +85,7 @@ class Bundle:
 
     Raises:
         InvalidInputError: It is no bundle, of an unknown format, damaged, cut off or forged.
+        StorageUnavailableError: Its disk failed.
     """
 
     is_foreign = True
@@ -234,7 +235,7 @@ class Bundle:
     def _members(self) -> Iterator[tuple[str, int, int]]:
         """Yield (name, offset, size); `tarfile` would read headers of any size into memory."""
         position = 0
-        while any(header := os.pread(self._descriptor, SECTOR, position)):
+        while any(header := self._read(SECTOR, position)):
             try:
                 info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
             except (tarfile.HeaderError, ValueError):
@@ -246,7 +247,7 @@ class Bundle:
                 self._refuse("it is cut off")
             yield info.name, position, info.size
             position += info.size + -info.size % SECTOR
-        rest = os.pread(self._descriptor, _TRAILER + 1, position)
+        rest = self._read(_TRAILER + 1, position)
         if len(rest) < 2 * SECTOR:
             self._refuse("it is cut off")
         if len(rest) > _TRAILER or any(rest):
@@ -284,12 +285,21 @@ class Bundle:
     def _blocks(self, offset: int, size: int) -> Iterator[bytes]:
         end = offset + size
         while offset < end:
-            # At a place of its own: payloads are fetched by several threads.
-            block = os.pread(self._descriptor, min(BLOCK, end - offset), offset)
+            block = self._read(min(BLOCK, end - offset), offset)
             if not block:
                 self._refuse("it was cut off while it was read")
             yield block
             offset += len(block)
+
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            # At a place of its own: payloads are fetched by several threads.
+            return os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"Cannot read {self._path}: {error.strerror or error}",
+                hint="Check its disk, then import again: what is here already is skipped",
+            ) from error
 
     def _small(self, offset: int, size: int) -> Any:
         if size > _SMALL:

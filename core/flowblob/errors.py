@@ -45,7 +45,11 @@ class FlowblobError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        # A driver's message may be a sentence, or a question, with its own end.
+        stop = "" if self.message.endswith((".", "?", "!")) else "."
+        return f"{self.message}{stop} {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process pools; the default would call the class without its keywords.

@@ -239,9 +239,11 @@ class _HashedFile:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self.path.unlink(missing_ok=True)
+        # The put is decided; a file that stays goes once this process is over.
+        with contextlib.suppress(OSError):
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self.path.unlink(missing_ok=True)
 
     def _hash(self) -> None:
         buffer = memoryview(bytearray(BLOCK))

@@ -121,10 +121,12 @@ def test_a_put_killed_at_any_system_call_leaves_all_or_nothing(
     assert killed >= len(points) * 0.8  # else this test shows nothing
 
 
-#: Calls whose failure means that the put has failed, and how a disk makes them fail.
+#: Calls whose failure means that the put has failed, and how a disk makes them fail. That of the
+#: last one means nothing: a temporary file stays.
 FATAL = {
     "write": "ENOSPC", "pwrite64": "ENOSPC", "link": "ENOSPC", "linkat": "ENOSPC",
     "rename": "EIO", "fsync": "EIO", "fdatasync": "EIO", "copy_file_range": "ENOSPC",
+    "unlink": "EIO",
 }  # fmt: skip
 
 

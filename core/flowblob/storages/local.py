@@ -68,7 +68,7 @@ class LocalStorage(Storage):
     def claim(self, store_id: str) -> None:
         marker = self._folder / _OWNER
         try:
-            owner = marker.read_text()
+            owner = marker.read_text(errors="replace")  # damaged, it is some other store's
         except FileNotFoundError:
             owner = self._create(store_id)
         except OSError as error:
@@ -179,14 +179,18 @@ class LocalStorage(Storage):
         for number in range(256):
             folder = f"{number:02x}"
             try:
-                listing = sorted(os.scandir(self._folder / folder), key=lambda found: found.name)
+                with os.scandir(self._folder / folder) as entries:
+                    listing = sorted(entries, key=lambda found: found.name)
+                for found in listing:
+                    name = f"{folder}/{found.name}"
+                    if _NAME.match(name) and found.is_file(follow_symlinks=False):
+                        with contextlib.suppress(FileNotFoundError):  # collected meanwhile
+                            stat = found.stat(follow_symlinks=False)
+                            yield name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
             except FileNotFoundError:
                 continue
-            for found in listing:
-                name = f"{folder}/{found.name}"
-                if _NAME.match(name) and found.is_file(follow_symlinks=False):
-                    stat = found.stat(follow_symlinks=False)
-                    yield name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
+            except OSError as error:
+                raise self._unavailable(error) from error
 
     def path(self, name: str) -> Path | None:
         return self._path(name)

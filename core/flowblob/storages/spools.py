@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import stat
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from flowblob.errors import StorageUnavailableError
+
+WAIT_SECONDS = 60.0
 
 
 class Spools:
@@ -114,10 +118,32 @@ def shared_root() -> Path:
 def _locked(folder: Path, how: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, how)
+        _lock(descriptor, how, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int, folder: Path) -> None:
+    """Take a lock that is held for moments; who is frozen with it must not freeze everybody.
+
+    Raises:
+        OSError: Another process held it for a minute, or, with LOCK_NB, holds it now.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if how & fcntl.LOCK_NB:
+                raise
+            if time.monotonic() > deadline:
+                raise OSError(
+                    errno.EBUSY, f"another process has held {folder} for {WAIT_SECONDS:g} s"
+                ) from error
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _remove_if_abandoned(folder: str) -> int:
