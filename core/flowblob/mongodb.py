@@ -1,8 +1,8 @@
 """One MongoDB database as this process reaches it; the catalog and GridFS share it.
 
-Every command is bounded in time, and errors of the driver become ours here. Commands are written
-so that sending one twice does what sending it once does: after a lost reply they are sent again,
-and the caller tells by the documents what happened.
+Every command is bounded in time, and errors of the driver become ours here. After a lost reply a
+command is sent again. So each is written such that sending it twice does what sending it once
+does, and that the documents say what the first sending did: by their state, or by `update_once`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +48,8 @@ Filter = Mapping[str, Any]
 WAIT = timedelta(seconds=20)
 
 _PAUSE = 0.05
+#: How many of its last changes by `update_once` a document knows.
+_KNOWN = 16
 #: Changes in one command, which must end in its time with inline payloads as well.
 _BATCH = 200
 #: Unauthorized, AuthenticationFailed, and what Atlas answers in their place.
@@ -56,7 +59,11 @@ _TOO_LARGE = frozenset({10334, 17419, 17420})
 
 
 class Taken(Exception):  # a step of a protocol, never seen by callers
-    """A unique index has this value already."""
+    """A unique index has this value already; `is_resent` if an earlier sending may have put it."""
+
+    def __init__(self, *, is_resent: bool) -> None:
+        super().__init__()
+        self.is_resent = is_resent
 
 
 class Database:
@@ -88,8 +95,8 @@ class Database:
         """Return a collection by its name."""
         return Table(self, name)
 
-    def run(self, command: Callable[[Any], T], *, is_repeatable: bool = True) -> T:
-        """Run a command on the database, again after a lost connection if it may be repeated.
+    def run(self, command: Callable[[Any], T]) -> T:
+        """Run a command on the database, again after a lost connection.
 
         Raises:
             Taken: A unique index refused it.
@@ -98,15 +105,17 @@ class Database:
         """
         wait = min(WAIT.total_seconds(), self._answer)
         end = time.monotonic() + wait
+        is_resent = False
         with pymongo.timeout(wait):
             while True:
                 try:
                     return command(self._database())
                 except pymongo.errors.DuplicateKeyError as error:
-                    raise Taken from error
+                    raise Taken(is_resent=is_resent) from error
                 except (pymongo.errors.PyMongoError, bson.errors.BSONError) as error:
-                    if not (is_repeatable and _is_lost(error)) or time.monotonic() > end:
+                    if not _is_lost(error) or time.monotonic() > end:
                         raise self._translated(error) from error
+                    is_resent = True
                 except (OverflowError, UnicodeEncodeError) as error:
                     raise InvalidInputError(f"MongoDB cannot keep this value: {error}") from error
                 time.sleep(_PAUSE)
@@ -179,10 +188,10 @@ class Database:
                 f"{self.masked} refuses this user: {error}", hint="Check user, password and roles"
             )
         lost = isinstance(error, pymongo.errors.ConnectionFailure) or _is_timeout(error)
-        what = "does not answer" if lost else "failed"
+        hint = "Check that the server runs and can be reached"
         return self._unavailable(
-            f"{self.masked} {what}: {_short(error)}",
-            hint="Check that the server runs and can be reached",
+            f"{self.masked} {'does not answer' if lost else 'failed'}: {_short(error)}",
+            hint=f"{hint}; what was being changed may be done or not" if lost else hint,
             retryable=lost,
         )
 
@@ -194,9 +203,9 @@ class Table:
         self._database = database
         self._name = name
 
-    def run(self, command: Callable[[Any], T], *, is_repeatable: bool = True) -> T:
+    def run(self, command: Callable[[Any], T]) -> T:
         """Run a command on the driver's collection."""
-        return self._database.run(lambda db: command(db[self._name]), is_repeatable=is_repeatable)
+        return self._database.run(lambda db: command(db[self._name]))
 
     def one(
         self,
@@ -231,30 +240,56 @@ class Table:
         self.run(lambda found: found.insert_one(document))
 
     def insert_absent(self, document: Document) -> bool:
-        """Insert a document unless its `_id` stands."""
+        """Insert a document unless its `_id` stands; says whether this call did so.
+
+        By its `order`, where it has one, it is told from others of the same `_id`.
+        """
         try:
             self.insert(document)
-        except Taken:
-            return False
+        except Taken as taken:
+            mine: Document = {n: document[n] for n in ("_id", "order") if n in document}
+            return taken.is_resent and len(mine) == 2 and self.one(mine, {"_id": 1}) is not None
         return True
 
-    def update(self, where: Filter, change: Filter, *, is_repeatable: bool = True) -> bool:
+    def update(self, where: Filter, change: Filter) -> bool:
         """Change one document; says whether the filter still matched it.
+
+        After a lost reply that is the answer to the second sending.
 
         Raises:
             Taken: The change would repeat a unique value.
         """
-        return self.run(
-            lambda found: bool(found.update_one(where, change).matched_count),
-            is_repeatable=is_repeatable,
-        )
+        return self.run(lambda found: bool(found.update_one(where, change).matched_count))
 
-    def put(self, where: Filter, change: Filter, *, is_repeatable: bool = True) -> None:
+    def update_once(self, where: Filter, change: Filter, *, upsert: bool = False) -> bool:
+        """Change one document, named by its `_id`, once; says whether the filter matched it.
+
+        The document keeps by whom it was changed last. So a second sending finds what the first
+        one did, and undoes nothing of what others have done since.
+
+        Args:
+            where: What it must be like.
+            change: What becomes of it.
+            upsert: Make it where it is absent.
+        """
+        op = secrets.token_hex(8)
+        asked = {**where, "ops": {"$ne": op}}
+        pushed = {**change.get("$push", {}), "ops": {"$each": [op], "$slice": -_KNOWN}}
+        change = {**change, "$push": pushed}
+        while True:
+            try:
+                if self.run(lambda found: _is_done(found.update_one(asked, change, upsert=upsert))):
+                    return True
+            except Taken:  # it stands: made by the first sending, or by somebody else just now
+                pass
+            if self.one({"_id": where["_id"], "ops": op}, {"_id": 1}) is not None:
+                return True
+            if not upsert:
+                return False
+
+    def put(self, where: Filter, change: Filter) -> None:
         """Change one document, made first where it is absent."""
-        self.run(
-            lambda found: found.update_one(where, change, upsert=True),
-            is_repeatable=is_repeatable,
-        )
+        self.run(lambda found: found.update_one(where, change, upsert=True))
 
     def put_all(self, changes: Sequence[tuple[Filter, Filter]]) -> None:
         """As `put`, for many documents in a few commands."""
@@ -306,6 +341,10 @@ def _batches(changes: Sequence[tuple[Filter, Filter]]) -> Iterator[Sequence[Any]
 
 def _bulk_write(operations: list[Any], found: Any) -> int:
     return int(found.bulk_write(operations, ordered=False).matched_count)
+
+
+def _is_done(done: Any) -> bool:
+    return bool(done.matched_count or done.upserted_id is not None)
 
 
 def _document(found: Any) -> Document | None:

@@ -106,7 +106,8 @@ class Rivals:
     @staticmethod
     def unalias(s):
         saw = not s.aliases()
-        s.catalog.promote(s.two, "prod")
+        if saw:
+            s.catalog.promote(s.two, "prod")
         yield saw
         assert s.aliases() == ({"prod": 1} if saw else {})
 

@@ -14,7 +14,7 @@ from flowblob.catalogs.mongo.reading import NUMBERED
 from flowblob.catalogs.mongo.scanning import Scanning
 from flowblob.catalogs.mongo.steps import after
 from flowblob.model import Run
-from flowblob.mongodb import Document
+from flowblob.mongodb import Document, next_order
 from flowblob.portable import Portable, from_moment, gained
 
 _TRIES = 100
@@ -99,7 +99,7 @@ class Annotating(Scanning, Entries):
         if not moves and _by_name(aliases) == _by_name(life["aliases"]):
             return False
         if is_ended:
-            return self._tables.steps.update(
+            return self._tables.steps.update_once(
                 {"_id": life["_id"], "moves": {"$size": len(life["moves"])}},
                 {"$set": {"aliases": aliases}, "$push": {"moves": {"$each": moves}}},
             )
@@ -154,7 +154,7 @@ class Annotating(Scanning, Entries):
                 return False
             standing = {name: slot.get(name) for name in ("_id", "rev", "mark")}
             entry = _entry_fields(record, run or None)
-            if self._tables.slots.update(
+            if self._tables.slots.update_once(
                 standing, {"$set": {"rev": record["rev"], "entry": entry}}
             ):
                 return True
@@ -169,7 +169,9 @@ class Annotating(Scanning, Entries):
         most = {"entry.hits": record["hits"]}
         if arriving:
             most["entry.last_hit_at"] = arriving
-        return self._tables.slots.update({"_id": slot["_id"], "rev": slot["rev"]}, {"$max": most})
+        return self._tables.slots.update_once(
+            {"_id": slot["_id"], "rev": slot["rev"]}, {"$max": most}
+        )
 
     def _take_lookup(self, record: Portable) -> bool:
         """Keep the larger figures: they only grow, and adding would count twice."""
@@ -207,6 +209,7 @@ class Annotating(Scanning, Entries):
                 "at": moment(record["at"]),
                 "made": micros(record["at"]),
                 "payloads": [],
+                "order": next_order(),
             }
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 from flowblob.catalogs import rows
 from flowblob.catalogs.mongo.documents import to_entry
 from flowblob.catalogs.mongo.engine import chunks
-from flowblob.catalogs.mongo.fences import Fences
+from flowblob.catalogs.mongo.fences import LOOKED_AT, Fences
 from flowblob.catalogs.mongo.reading import HIDDEN, is_of
 from flowblob.drafts import Payload
 from flowblob.errors import InvalidInputError
@@ -51,7 +51,7 @@ class Entries(Fences):
     """Cache entries."""
 
     def entry(self, key: str) -> tuple[CacheEntry, Payload | None] | None:
-        slot = self._tables.slots.one({"_id": key}, {"entry.ingredients": 0})
+        slot = self._tables.slots.one({"_id": key}, LOOKED_AT)
         if slot is not None and slot["mark"] is not None and self._is_decided(slot["mark"]):
             slot = self._slot(key)
         if slot is None or not slot["rev"]:
@@ -144,17 +144,19 @@ class Entries(Fences):
                 return False
             if slot["mark"] is not None:
                 self._resolve(slot)
-            elif self._tables.slots.update({"_id": key, "mark": None, "rev": slot["rev"]}, change):
+            elif self._tables.slots.update_once(
+                {"_id": key, "mark": None, "rev": slot["rev"]}, change
+            ):
                 return True
         raise self._contended(key)
 
     def touch_entry(self, key: str) -> bool:
-        return self._tables.slots.update(
+        return self._tables.slots.update_once(
             {"_id": key, **_HELD}, {"$max": {"entry.last_hit_at": rows.to_micros(self._now())}}
         )
 
     def pin_entry(self, key: str, *, is_pinned: bool) -> bool:
-        return self._tables.slots.update(
+        return self._tables.slots.update_once(
             {"_id": key, **_HELD}, {"$set": {"entry.pinned": is_pinned}}
         )
 

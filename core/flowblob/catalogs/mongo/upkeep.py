@@ -80,7 +80,7 @@ class Upkeep(Steps):
         return [payload for payload in page if payload["_id"] not in used]
 
     def _condemn(self, payload: Document) -> bool:
-        done = self._tables.payloads.update(
+        done = self._tables.payloads.update_once(
             {
                 "_id": payload["_id"],
                 "rev": payload["rev"],
