@@ -31,7 +31,7 @@ def flowblob(
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "flowblob", *arguments],
-        env=env, capture_output=True, text=True, timeout=150, check=False,
+        env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ended import final_state
 from prefect import flow, task
 from prefect.cache_policies import INPUTS
-from prefect.client.orchestration import get_client
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore, get_result_store
 from prefect.serializers import CompressedSerializer, JSONSerializer, PickleSerializer
@@ -185,12 +185,8 @@ def test_serializers_are_respected(
     def daily():
         return made(return_state=True).state_details.task_run_id
 
-    async def read(task_run_id: Any) -> Any:
-        async with get_client() as client:
-            state = (await client.read_task_run(task_run_id)).state
-        return await state.aresult(), state.data.serializer.type
-
-    assert asyncio.run(read(daily())) == ({"a": [1, 2]}, serializer)
+    state = final_state("task", daily())
+    assert (state.result(), state.data.serializer.type) == ({"a": [1, 2]}, serializer)
     if serializer in ("pickle", "flowblob"):
         assert store.get("daily/made") == {"a": [1, 2]}
 
