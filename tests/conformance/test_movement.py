@@ -143,7 +143,6 @@ def _copy_killed_after_one_batch(source: str, url: str) -> int:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert done.returncode in (0, -9), done.stderr
     return done.returncode

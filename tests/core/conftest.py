@@ -55,7 +55,6 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=150,
         )
         assert returncode is None or done.returncode == returncode, done.stdout + done.stderr
         return done
@@ -96,7 +95,7 @@ def together() -> Callable[..., list[str]]:
             process.stdin.flush()
         printed = []
         for process in processes:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate()
             assert process.returncode == 0, err
             printed.append(out)
         return printed

@@ -86,7 +86,7 @@ class Harness:
         assert "attached" in tracer.stderr.readline()
         self._shared[GO] = 1
         self.status = int(self._ask("wait"))
-        tracer.communicate(timeout=30)
+        tracer.communicate()
 
     def _ask(self, line: str) -> str:
         assert self._driver.stdin is not None

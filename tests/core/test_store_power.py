@@ -107,7 +107,7 @@ class _Writer:
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
         stat = Path(f"/proc/{self.process.pid}/stat")
-        until = time.monotonic() + 20
+        until = time.monotonic() + 300
         # A process in the middle of a sync stops only at its end.
         while stat.read_text().rpartition(")")[2].split()[0] != "T":
             assert time.monotonic() < until, "it does not stop"

@@ -240,7 +240,7 @@ def test_a_store_works_in_children_of_multiprocessing(
     )
     done = subprocess.run(
         [sys.executable, str(script), str(folder), method],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

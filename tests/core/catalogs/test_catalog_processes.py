@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from processes import begin, results
 
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.checks import new_id
@@ -21,79 +21,6 @@ from flowblob.errors import CatalogUnavailableError
 from flowblob.model import Ref
 
 SECOND = timedelta(seconds=1)
-
-
-def begin(processes):
-    for process in processes:
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-
-
-def results(process):
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "")
-    return [json.loads(line) for line in out.splitlines()]
-
-
-def test_eight_writers_of_one_key_get_dense_numbers_and_lose_nothing(open_catalog, path, start):
-    writers = [start("put", path, "one/key", 40) for _ in range(8)]
-    begin(writers)
-    acknowledged = [(v, id_) for w in writers for v, id_, _ in results(w)]
-    assert sorted(version for version, _ in acknowledged) == list(range(320))
-    catalog = open_catalog()
-    assert {(b.version, b.id) for b in catalog.versions("one/key")} == set(acknowledged)
-    assert catalog.check() == []
-
-
-def test_eight_processes_may_make_the_store_together(path, start):
-    makers = [start("create", path) for _ in range(8)]
-    begin(makers)
-    assert len({store_id for maker in makers for store_id in results(maker)}) == 1
-
-
-def test_compare_and_swap_counts_without_a_lost_update(open_catalog, path, start, make):
-    open_catalog().commit(make.draft("counter", b"0"))
-    counters = [start("count", path, 25) for _ in range(4)]
-    begin(counters)
-    for counter in counters:
-        results(counter)
-    found = open_catalog().find(Ref("counter"), payload=True)
-    assert (found.payload.data, found.blob.version) == (b"100", 100)
-
-
-def test_promotions_of_several_processes_are_one_chain(open_catalog, path, start, make):
-    catalog = open_catalog()
-    first, *_ = [catalog.commit(make.draft(data=bytes([n]))).blob for n in range(61)]
-    catalog.promote(first, "prod")
-    movers = [start("promote", path, 20) for _ in range(3)]
-    begin(movers)
-    for mover in movers:
-        results(mover)
-    moves = [move["version"] for move in catalog.alias_history("models/churn", "prod")]
-    assert moves == list(range(60, -1, -1))
-
-
-def test_one_of_eight_processes_computes(open_catalog, path, start):
-    workers = [start("compute", path, "job") for _ in range(8)]
-    begin(workers)
-    answers = [tuple(answer) for worker in workers for answer in results(worker)]
-    assert sorted(how for how, _ in answers) == ["computed"] + ["hit"] * 7
-    assert len({blob_id for _, blob_id in answers}) == 1
-    assert len(open_catalog().versions("job")) == 1
-
-
-def test_a_writer_killed_inside_its_transaction_leaves_nothing(open_catalog, path, start, make):
-    catalog = open_catalog()
-    catalog.commit(make.draft())
-    torn = start("stop_inside", path)
-    assert torn.stdout.readline() == "ready\n"
-    torn.kill()
-    torn.wait()
-    assert catalog.commit(make.draft(data=b"two")).blob.version == 1
-    assert catalog.outcome("torn") is None
-    assert catalog.check() == []
 
 
 def test_a_stopped_writer_is_waited_for_and_named(path, start, make):
@@ -107,7 +34,7 @@ def test_a_stopped_writer_is_waited_for_and_named(path, start, make):
         began = time.monotonic()
         with pytest.raises(CatalogUnavailableError, match="has held"):
             impatient.commit(make.draft(data=b"two"))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 50  # the usual wait is 60
         assert impatient.find(Ref("models/churn")) is not None  # readers never wait
         holder.stdin.write("\n")
         holder.stdin.flush()
@@ -126,29 +53,6 @@ def test_a_store_whose_maker_was_killed_can_be_opened(open_catalog, path, start,
     maker.kill()
     maker.wait()
     assert open_catalog().check() == []
-
-
-@pytest.mark.slow
-def test_acknowledged_versions_survive_kills(open_catalog, path, start):
-    acknowledged = set()
-    for round_ in range(6):
-        writers = [start("put", path, f"key/{n % 2}", 10_000) for n in range(3)]
-        begin(writers)
-        for writer in writers:  # on a busy machine the first one takes its time
-            acknowledged.add(tuple(json.loads(writer.stdout.readline())[:2]))
-        time.sleep(round_ * 0.03)
-        for writer in writers:
-            writer.kill()
-        for writer in writers:
-            out, _ = writer.communicate()
-            for line in out.splitlines():
-                if line.endswith("]"):
-                    acknowledged.add(tuple(json.loads(line)[:2]))
-    catalog = open_catalog()
-    assert catalog.check() == []
-    kept = {(b.version, b.id) for n in (0, 1) for b in catalog.versions(f"key/{n}")}
-    assert acknowledged <= kept
-    assert len(acknowledged) >= 18
 
 
 def fork(action):

@@ -314,7 +314,7 @@ def test_of_several_processes_one_migrates(engine, tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate()
         assert process.returncode == 0
         answers.append(out.strip())
     assert sorted(answers, key=len) == ["[]"] * 3 + [f"['{engine.name}-0002']"]
@@ -343,7 +343,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_format(engine, tmp_path, 
 
 
 def wait_until_inside(engine):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not is_inside(engine):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -107,7 +107,7 @@ def meet(catalog, work):
     def collect(connection):
         catalog._condemn(connection, rows, NOTHING)
         done = threads.submit(work)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (done.done() or connection.execute(waiting).fetchone()[0]):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -30,98 +29,6 @@ def catalog(postgres_url):
     opened = PostgresCatalog(postgres_url)
     yield opened
     opened.close()
-
-
-def begin(processes):
-    for process in processes:
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-
-
-def results(process):
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "")
-    return [json.loads(line) for line in out.splitlines()]
-
-
-def test_eight_writers_of_one_key_get_dense_numbers_and_lose_nothing(catalog, postgres_url, start):
-    writers = [start("put", postgres_url, "one/key", 40) for _ in range(8)]
-    begin(writers)
-    acknowledged = [(v, id_) for w in writers for v, id_, _ in results(w)]
-    assert sorted(version for version, _ in acknowledged) == list(range(320))
-    assert {(b.version, b.id) for b in catalog.versions("one/key")} == set(acknowledged)
-    assert catalog.check() == []
-
-
-def test_eight_processes_may_make_the_store_together(postgres_url, start):
-    makers = [start("create", postgres_url) for _ in range(8)]
-    begin(makers)
-    assert len({store_id for maker in makers for store_id in results(maker)}) == 1
-
-
-def test_compare_and_swap_counts_without_a_lost_update(catalog, postgres_url, start, make):
-    catalog.commit(make.draft("counter", b"0"))
-    counters = [start("count", postgres_url, 25) for _ in range(4)]
-    begin(counters)
-    for counter in counters:
-        results(counter)
-    found = catalog.find(Ref("counter"), payload=True)
-    assert (found.payload.data, found.blob.version) == (b"100", 100)
-
-
-def test_promotions_of_several_processes_are_one_chain(catalog, postgres_url, start, make):
-    first, *_ = [catalog.commit(make.draft(data=bytes([n]))).blob for n in range(61)]
-    catalog.promote(first, "prod")
-    movers = [start("promote", postgres_url, 20) for _ in range(3)]
-    begin(movers)
-    for mover in movers:
-        results(mover)
-    moves = [move["version"] for move in catalog.alias_history("models/churn", "prod")]
-    assert moves == list(range(60, -1, -1))
-
-
-def test_one_of_eight_processes_computes(catalog, postgres_url, start):
-    workers = [start("compute", postgres_url, "job") for _ in range(8)]
-    begin(workers)
-    answers = [tuple(answer) for worker in workers for answer in results(worker)]
-    assert sorted(how for how, _ in answers) == ["computed"] + ["hit"] * 7
-    assert len({blob_id for _, blob_id in answers}) == 1
-    assert len(catalog.versions("job")) == 1
-
-
-def test_a_writer_killed_inside_its_transaction_leaves_nothing(catalog, postgres_url, start, make):
-    catalog.commit(make.draft())
-    torn = start("stop_inside", postgres_url)
-    assert torn.stdout.readline() == "ready\n"
-    torn.kill()
-    torn.wait()
-    assert catalog.commit(make.draft(data=b"two")).blob.version == 1
-    assert catalog.outcome("torn") is None
-    assert catalog.check() == []
-
-
-@pytest.mark.slow
-def test_acknowledged_versions_survive_kills_of_their_writers(catalog, postgres_url, start):
-    acknowledged = set()
-    for round_ in range(4):
-        writers = [start("put", postgres_url, f"key/{n % 2}", 10_000) for n in range(3)]
-        begin(writers)
-        for writer in writers:
-            acknowledged.add(tuple(json.loads(writer.stdout.readline())[:2]))
-        time.sleep(round_ * 0.03)
-        for writer in writers:
-            writer.kill()
-        for writer in writers:
-            out, _ = writer.communicate()
-            for line in out.splitlines():
-                if line.endswith("]"):
-                    acknowledged.add(tuple(json.loads(line)[:2]))
-    assert catalog.check() == []
-    kept = {(b.version, b.id) for n in (0, 1) for b in catalog.versions(f"key/{n}")}
-    assert acknowledged <= kept
-    assert len(acknowledged) >= 12
 
 
 def test_runs_met_by_many_at_once_are_one_run_with_all_values(catalog, make):
@@ -232,7 +139,7 @@ def test_writers_are_served_in_the_order_in_which_they_came(catalog, make):
         for number in range(3):
             draft = make.draft("queue", bytes([number]), op=f"op-{number}-{new_id()}")
             puts.append(threads.submit(catalog.commit, draft))
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while other._query(waiting)[0][0] < base + number + 1:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)

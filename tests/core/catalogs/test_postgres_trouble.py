@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from cutting import FATES, FORGOTTEN, Cutter
+from processes import begin
 
 from flowblob import Store
 from flowblob.catalogs.postgres import PostgresCatalog
@@ -30,14 +31,6 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 SERVERS = Path(__file__).parents[2] / "servers" / "servers.py"
 SECOND = timedelta(seconds=1)
 COMMIT = b"COMMIT\0"  # the message; "READ COMMITTED" stands in another
-
-
-def begin(processes):
-    for process in processes:
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
 
 
 # ------------------------------------------------------------------ a server of our own, to kill
@@ -53,7 +46,7 @@ class Server:
     def do(self, *arguments):
         command = [sys.executable, str(SERVERS), *arguments]
         return subprocess.run(
-            command, env=self.env, capture_output=True, text=True, check=True, timeout=120
+            command, env=self.env, capture_output=True, text=True, check=True
         ).stdout
 
     def restart(self):
@@ -97,7 +90,7 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(server, start):
         server.restart()
         time.sleep(0.2)
     for writer in writers:
-        out, err = writer.communicate(timeout=150)
+        out, err = writer.communicate()
         assert (writer.returncode, err) == (0, "")
         acknowledged += [json.loads(line) for line in out.splitlines()]
     assert sorted(version for version, _ in acknowledged) == list(range(180))
@@ -118,7 +111,7 @@ def test_a_restart_of_the_server_repeats_no_change_that_adds_up(server, start, m
         time.sleep(0.2)
         server.restart()
     for writer in writers:
-        _, err = writer.communicate(timeout=150)
+        _, err = writer.communicate()
         assert (writer.returncode, err) == (0, "")
     marks = [f"{writer.pid} {number}" for writer in writers for number in range(60)]
     assert sorted(h["value"] for h in catalog.tag_history(blob.id)) == sorted(marks)
@@ -334,7 +327,7 @@ default_pool_size = 2
     )
     command = [program, *(["-u", "nobody"] if os.geteuid() == 0 else []), str(folder / "ini")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -360,7 +353,7 @@ def test_eight_writers_behind_a_transaction_pooler(pooled_url, start):
     begin(writers)
     acknowledged = []
     for writer in writers:
-        out, err = writer.communicate(timeout=120)
+        out, err = writer.communicate()
         assert (writer.returncode, err) == (0, "")
         acknowledged += [tuple(json.loads(line)[:2]) for line in out.splitlines()]
     assert sorted(version for version, _ in acknowledged) == list(range(160))

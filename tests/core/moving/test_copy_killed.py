@@ -59,7 +59,6 @@ def _run(source: Path, target: Path, point: int, when: str = "before") -> Any:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done

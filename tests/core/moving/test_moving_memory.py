@@ -45,7 +45,6 @@ def test_a_large_payload_is_moved_in_bounded_memory(old: Store, tmp_path: Path, 
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < BOUND

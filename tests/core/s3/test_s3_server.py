@@ -249,7 +249,7 @@ def test_a_link_gives_one_payload_for_its_time(storage: S3Storage, make: Make, o
     assert _fetch(put, "PUT", b"theirs")[0] == 200
     assert storage.read(other) == b"theirs"
     short = storage.presign(name, expires=timedelta(seconds=1))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while _fetch(short)[0] != 403:
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,23 @@ def test_a_large_value_costs_no_more_than_a_small_one() -> None:
         "list": list(range(3_000_000)),
         "deep": [[[[1] * 1000] * 1000]],
     }
-    start = time.perf_counter()
-    assert len(json.dumps(describe(value))) <= LIMIT
-    assert time.perf_counter() - start < 0.1
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    tracemalloc.start()
+    sys.setprofile(count)
+    try:
+        told = describe(value)
+    finally:
+        sys.setprofile(None)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert len(json.dumps(told)) <= LIMIT
+    assert calls < 10_000
+    assert peak < 1_000_000
 
 
 def test_a_wide_value_is_capped() -> None:
