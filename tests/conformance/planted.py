@@ -7,7 +7,6 @@ All of them are in `faults.toml`.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,15 @@ class Fault:
         file: Where, under `flowblob`.
         old: Text that stands there exactly once.
         new: What stands there instead.
-        engines: Whose tests are run: `memory`, or `local` for the files on disk.
+        test: The quickest test that notices it.
+        engines: Whose tests are run where that one does not: `memory`, or `local` for files.
     """
 
     name: str
     file: str
     old: str
     new: str
+    test: str = ""
     engines: str = "memory"
 
     @property
@@ -41,16 +42,15 @@ class Fault:
     def plant(self, folder: Path) -> None:
         """Make a copy of the package in a folder, with the fault in it."""
         assert self.fits, f"{self.name}: {self.file} does not hold {self.old!r} once"
-        for path in PACKAGE.rglob("*"):
-            target = folder / "flowblob" / path.relative_to(PACKAGE)
-            if path.is_dir() or "__pycache__" in path.parts:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(path, target)
-        planted = folder / "flowblob" / self.file
-        text = planted.read_text().replace(self.old, self.new)
-        planted.unlink()
-        planted.write_text(text)
+        # All but the fault's own file are links, folders without it too: with their bytecode.
+        source, target = PACKAGE, folder / "flowblob"
+        for part in Path(self.file).parts:
+            target.mkdir()
+            for path in source.iterdir():
+                if path.name != part:
+                    (target / path.name).symlink_to(path)
+            source, target = source / part, target / part
+        target.write_text(source.read_text().replace(self.old, self.new))
 
 
 def _read() -> tuple[Fault, ...]:
