@@ -129,6 +129,8 @@ class Computation:
 
     def _begin(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
         """Give the pauses of a wait, in seconds, and return as `begin` does."""
+        if self._key.warnings:
+            self._store.cache.warn(self._key)
         hit: Hit | None = None
 
         def judge() -> int | None:

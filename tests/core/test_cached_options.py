@@ -45,6 +45,30 @@ def test_one_name_need_not_be_a_list(store: Store) -> None:
     assert add.key(1, verbose=object()) == add.key(1)
 
 
+class Odd:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return Odd, (self.value,)
+
+
+def test_what_has_no_exact_identity_is_said_once_and_in_each_explanation(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    @cached(store=store)
+    def use(odd: Odd) -> int:
+        return odd.value
+
+    assert [use(Odd(1)), use(Odd(1)), use(Odd(2))] == [1, 1, 2]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "Odd counts by its pickled state" in said
+    told = use.explain(Odd(2))
+    assert [f"{use.key(Odd(2)).name}: {text}" for text in told.warnings] == [said]
+    assert "  ! argument 'odd'" in str(told)
+    assert told.to_dict()["warnings"] == list(told.warnings)
+
+
 class Adder:
     def __init__(self, by: int) -> None:
         self.by = by
