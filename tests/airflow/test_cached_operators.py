@@ -20,6 +20,7 @@ from airflow.sdk import DAG, BaseOperator, task
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_host import Host, Tally
+from engines import everywhere
 
 from flowblob.errors import CatalogUnavailableError, NotSupportedError
 from flowblob_airflow import BlobSensor, cached_operator
@@ -287,6 +288,7 @@ def carried(result):
     return note
 
 
+@everywhere
 def test_a_deferred_task_keeps_its_reservation_and_stores_when_it_resumes(store):
     host, dag = Host(), dag_of(CachedWaits, n=3)
     first = host.run(dag, "query", run_id="one")
@@ -351,6 +353,7 @@ def waiter(result):
     return ReservationTrigger(**result.msg.trigger_kwargs | {"poll_interval": 0.05}), back
 
 
+@everywhere
 def test_a_deferrable_waiter_waits_in_the_triggerer_and_takes_the_others_result(store):
     host, dag = Host(), dag_of(WaitingWaits, n=3)
     first = host.run(dag, "query", run_id="one")

@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, Asset, BaseOperator, task
 from airflow_host import Tally
+from engines import everywhere
 
 import flowblob
 from flowblob_airflow import BlobSensor, FlowblobPutOperator, cached, cached_operator
@@ -68,6 +69,7 @@ def pipeline(dag_id="pipeline"):
     return dag
 
 
+@everywhere
 def test_a_second_run_of_a_dag_computes_nothing(store):
     dag = pipeline()
     first, second = run(dag), run(dag)

@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk import DAG, Connection, task
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_host import Host
+from engines import everywhere
 
 from flowblob import config
 from flowblob.errors import InvalidInputError
@@ -153,6 +154,7 @@ def test_one_store_per_process_and_configuration(store, tmp_path, monkeypatch):
     assert store_for("other") is not first
 
 
+@everywhere
 def test_a_forked_child_opens_its_own(store):
     parent = store_for()
     parent.put("a", 1)

@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task
 from airflow_host import DAY, Host
+from engines import everywhere
 
 import flowblob
 from flowblob_airflow import FlowblobHook, runs
@@ -72,6 +73,7 @@ def test_a_thread_of_a_task_is_linked_too(store):
     assert store.producer("k").task == "write"
 
 
+@everywhere
 def test_a_subprocess_of_a_task_is_linked_with_map_index_and_id(store):
     code = "import flowblob; flowblob.Store().put('k', 1)"
     with DAG("etl") as dag:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG, task
 from airflow_host import Host, Tally
+from engines import everywhere
 
 import flowblob
 from flowblob_airflow import cached, calls
@@ -110,6 +111,7 @@ def test_a_failed_task_lets_the_next_one_compute(store):
     assert is_free(store, fails, 3)
 
 
+@everywhere
 def test_a_killed_task_lets_the_next_one_compute(store):
     released = Tally()
 

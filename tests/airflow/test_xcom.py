@@ -16,6 +16,7 @@ import pytest
 from airflow.sdk import DAG, BaseXCom, task
 from airflow.sdk.execution_time.xcom import XCom, resolve_xcom_backend
 from airflow_host import Host
+from engines import everywhere
 
 from flowblob.errors import (
     FlowblobError,
@@ -111,6 +112,7 @@ def test_a_value_that_json_would_change_comes_back_exactly(store, value):
     assert repr(read) == repr(value)
 
 
+@everywhere
 def test_frames_and_arrays_pass_without_a_serializer(store):
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]}, index=["p", "q"])
     _, read = pushed(frame)
@@ -153,6 +155,7 @@ def test_an_output_is_a_version_linked_to_its_try(store):
     assert run.url.endswith("/dags/etl/runs/manual__a/tasks/load?try_number=2")
 
 
+@everywhere
 def test_reading_links_the_consumer(store):
     host, dag = Host(), produce(LARGE)
     host.ran(dag, "load")

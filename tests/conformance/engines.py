@@ -167,6 +167,18 @@ USUAL = frozenset(
 )
 
 
+#: For tests of the hosts: the store of one machine, and those that machines share.
+everywhere = pytest.mark.parametrize(
+    "place",
+    [
+        "sqlite+local",
+        pytest.param("postgres+s3", marks=pytest.mark.services),
+        pytest.param("mongo+gridfs", marks=pytest.mark.services),
+    ],
+    indirect=True,
+)
+
+
 def pairs(*, every: bool = True) -> list[pytest.param]:
     """Return (catalog, storage) parameters: every combination, or the usual ones."""
     chosen = []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from engines import everywhere
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
@@ -121,6 +122,7 @@ def test_a_task_outside_of_flows_is_linked(block: FlowblobStorage, store: Store)
     assert run.run_id == run.task_run_id
 
 
+@everywhere
 def test_arguments_draw_the_lineage(block: FlowblobStorage, store: Store) -> None:
     @flow(name="daily", result_storage=block)
     def daily(day: str):
