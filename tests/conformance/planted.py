@@ -31,7 +31,7 @@ class Fault:
     file: str
     old: str
     new: str
-    test: str = ""
+    test: str
     engines: str = "memory"
 
     @property

@@ -197,6 +197,25 @@ class StoreTests:
             assert store.get(blob) == data
             assert second.get(blob) == data
 
+    def test_what_was_read_once_is_verified_again_when_it_changes(
+        self, store: Store, make: Make
+    ) -> None:
+        data = os.urandom(40_000)
+        blob = store.put("a", data, inline=False)
+        assert store.get(blob) == data
+        [payload] = self.outside(store)
+        changed = data[:-1] + bytes([data[-1] ^ 1])
+        path = store.storage.path(payload.name)
+        if path is None:
+            store.storage.delete(payload.name)
+            store.storage.write(payload.name, make.spooled(changed), op=new_id())
+        else:  # the same file, written later: a clock may not have gone on since
+            path.chmod(0o600)
+            path.write_bytes(changed)
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+        with pytest.raises(PayloadError):
+            store.get(blob)
+
     @pytest.mark.parametrize("how", ["truncate", "remove"])
     def test_a_put_does_not_rely_on_bytes_that_are_not_there(
         self, store: Store, make: Make, how: str
