@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from flowblob import serializers
@@ -54,6 +55,8 @@ class Moved:
         damaged: Versions whose payloads could not be had: (reference, why). They were left behind,
             and later versions of the same keys too.
         unsafe: Pickles that nothing vouches for, left behind in the same way.
+        dropped: Versions that live over there and were dropped here, which they stay: whether they
+            were brought back there, or dropped here alone, no record says.
     """
 
     versions: int
@@ -62,6 +65,7 @@ class Moved:
     size: int
     damaged: tuple[tuple[str, str], ...] = ()
     unsafe: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class Origin(Protocol):
@@ -168,6 +172,7 @@ class Mover:
         self._versions = self._records = self._payloads = self._size = 0
         self._damaged: list[tuple[str, str]] = []
         self._unsafe: list[str] = []
+        self._dropped: list[str] = []
         #: By incarnation, the first version that stays behind, and all after it.
         self._blocked: dict[str, int] = {}
 
@@ -191,6 +196,7 @@ class Mover:
             self._size,
             tuple(self._damaged),
             tuple(self._unsafe),
+            tuple(self._dropped),
         )
 
     def _take_records(self, kind: Kind) -> None:
@@ -233,10 +239,27 @@ class Mover:
 
     def _take_versions(self, page: list[Portable]) -> None:
         known = self._catalog.known([record["id"] for record in page])
-        computed = [record for record in page if record["id"] in known and record["value_digest"]]
+        standing = [record for record in page if record["id"] in known]
+        self._dropped += [
+            ref_of(record)
+            for record in standing
+            if record["dropped"] is None and record["id"] in self._buried
+        ]
+        computed = [record for record in standing if record["value_digest"]]
         self._records += self._catalog.absorb("version", computed)
         for batch in _batches(record for record in page if record["id"] not in known):
             self._take_batch(self._admit(batch))
+
+    @cached_property
+    def _buried(self) -> set[str]:
+        """Ids of the versions that were dropped here before; not asked for by a first copy."""
+        found: set[str] = set()
+        after, is_begun = "", False
+        while after or not is_begun:
+            page = self._catalog.scan("tombstone", after=after, limit=PAGE)
+            found.update(record["id"] for record in page.records)
+            after, is_begun = page.after, True
+        return found
 
     def _admit(self, batch: list[Portable]) -> list[Portable]:
         """Leave out what must not come, and what would stand after it."""

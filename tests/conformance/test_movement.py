@@ -94,6 +94,22 @@ class TestMovement:
             assert_sound(there)
             assert there.put("models/churn", b"after").version == len(SIZES) + 1
 
+    def test_what_was_deleted_there_stays_so_and_is_told(self, old: Store, url: str) -> None:
+        """Whether `undelete` brought it back here or `delete` took it there, no record says."""
+        with Store(url) as there:
+            assert old.copy_to(there).dropped == ()
+            old.delete("folder")
+            old.copy_to(there)
+            old.undelete("folder")
+            there.delete("models/churn@2")
+            assert sorted(old.copy_to(there).dropped) == ["folder@0", "models/churn@2"]
+            assert not there.exists("folder")
+            for ref in ("folder", "models/churn@2"):
+                there.undelete(ref)
+            assert old.copy_to(there).dropped == ()
+            assert everything(there) == everything(old)
+            assert_sound(there)
+
     def test_a_bundle_goes_there_and_comes_back(self, old: Store, url: str, tmp_path: Path) -> None:
         old.export_to(tmp_path / "one.tar")
         with Store(url) as there, Store(tmp_path / "back") as back:

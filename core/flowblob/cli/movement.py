@@ -145,6 +145,7 @@ def _tell_moved(session: Session, word: str, moved: Moved, seconds: float) -> No
             size=moved.size,
             damaged=_problems(moved.damaged),
             unsafe=list(moved.unsafe),
+            dropped=list(moved.dropped),
             seconds=round(seconds, 3),
         )
         return
@@ -153,6 +154,9 @@ def _tell_moved(session: Session, word: str, moved: Moved, seconds: float) -> No
         what = f"{plural(moved.versions, 'version')}, {plural(moved.payloads, 'payload')}"
         rest = f"{size(moved.size)}, {plural(moved.records, 'other record')}, {duration(seconds)}"
         session.say(f"{session.style(word, bold=True)}  {what}  {session.style(rest, dim=True)}")
+        if moved.dropped:
+            told = f"  {plural(len(moved.dropped), 'version')} of it deleted here before: left so"
+            session.say(session.style(told, dim=True))
         if moved.unsafe:
             session.say(session.style("  --allow-pickle takes them, if you trust them", dim=True))
     elif not session.quiet:

@@ -30,6 +30,17 @@ def test_copy_says_what_it_brought(cli: Call, store: Store, folder: Path, tmp_pa
         assert new.resolve("a") == store.resolve("a")
 
 
+def test_copy_says_what_stays_deleted(
+    cli: Call, store: Store, folder: Path, tmp_path: Path
+) -> None:
+    store.put("a", 1)
+    cli("copy", folder, tmp_path / "new")
+    with Store(tmp_path / "new") as new:
+        new.delete("a")
+    done = cli("copy", folder, tmp_path / "new", "--json")
+    assert (done.code, done.json["dropped"]) == (0, ["a@0"])
+
+
 def test_copy_takes_a_prefix(cli: Call, store: Store, folder: Path, tmp_path: Path) -> None:
     store.put("a/1", 1)
     store.put("b/1", 1)
