@@ -225,7 +225,7 @@ class SqliteCatalog(SqlCatalog):
             "engine_version": sqlite3.sqlite_version,
             "store_id": self.store_id,
             "counts": self._counts(),
-            **self._read(partial(sqlite_file.facts, self.path)),
+            **self._read(partial(sqlite_file.facts, self.path, self._pool.writer(durable=True))),
         }
 
 

@@ -213,16 +213,18 @@ def _statements(step: int) -> Iterator[str]:
             statement = ""
 
 
-def facts(path: Path | None, connection: Connection) -> dict[str, Any]:
-    """Return modes and sizes of the file."""
+def facts(path: Path | None, writer: Connection, connection: Connection) -> dict[str, Any]:
+    """Return modes and sizes of the file; how durable it is, only the writer knows."""
 
-    def pragma(name: str) -> Any:
-        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+    def pragma(name: str, of: Connection = connection) -> Any:
+        return of.execute(f"PRAGMA {name}").fetchone()[0]
 
     found = {
         "schema": pragma("user_version"),
         "journal_mode": pragma("journal_mode"),
-        "synchronous": {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[pragma("synchronous")],
+        "synchronous": {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[
+            pragma("synchronous", writer)
+        ],
         "size": pragma("page_count") * pragma("page_size"),
         "free": pragma("freelist_count") * pragma("page_size"),
     }
