@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob import telemetry
 from flowblob.abc import Catalog
-from flowblob.checks import parse_duration, quote_segment, utc_now
+from flowblob.checks import parse_duration, quote_segment, utc_now, validate_limit
 from flowblob.drafts import EntryDraft, Note, Payload, Record
 from flowblob.errors import (
     InvalidInputError,
@@ -370,7 +370,7 @@ class Cache(Explaining, Evicting):
             if (length := parse_duration(filters.pop(name, None), what=name)) is not None:
                 filters[name] = self._catalog.now() - length
         self._flush()
-        return self._catalog.entries(filters=filters, limit=limit)
+        return self._catalog.entries(filters=filters, limit=validate_limit(limit))
 
     def stats(self, *, since: timedelta | str | float | None = None, name: str = "") -> Stats:
         """Return hits, misses and what was saved, by function and by day.

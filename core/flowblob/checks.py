@@ -23,6 +23,8 @@ METADATA_BYTES = 1 << 20
 TAG_BYTES = 1024
 TAG_NAME_LENGTH = 255
 LATEST = "latest"
+#: More results than anybody lists, and as many as every engine can count.
+_MOST = (1 << 31) - 1
 _LAST = "\U0010ffff"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -255,6 +257,32 @@ def parse_duration(
     if result is not None and result <= timedelta():
         raise InvalidInputError(f"The {what} {value!r} is not positive")
     return result
+
+
+def validate_limit(limit: object) -> int | None:
+    """Return a number of results that is one, None for no limit.
+
+    Raises:
+        InvalidInputError: Each engine would take it to mean something else.
+    """
+    if limit is None or (type(limit) is int and limit >= 0):
+        return limit if limit is None else min(limit, _MOST)
+    raise InvalidInputError(f"Invalid limit {limit!r}", hint="Give a number, or none for all")
+
+
+def validate_filters(filters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the filters unchanged, or refuse what no record could equal.
+
+    Raises:
+        InvalidInputError: It names the filter.
+    """
+    for name, value in filters.items():
+        if name in ("tags", "partitions"):
+            if not isinstance(value, Mapping):
+                raise InvalidInputError(f"The filter {name} is a dict, not {value!r}")
+        elif not isinstance(value, str | int | float | None):
+            raise InvalidInputError(f"The filter {name} is one value, not {value!r}")
+    return filters
 
 
 def new_id() -> str:

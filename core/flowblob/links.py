@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowblob import runs
-from flowblob.checks import utc_now
+from flowblob.checks import utc_now, validate_filters, validate_limit
 from flowblob.drafts import Note
 from flowblob.journal import best_effort
 from flowblob.lineage import Lineage, walk
@@ -29,7 +29,7 @@ class Links(Records):
             **filters: Equality on the fields of Run: `system`, `flow`, `run_id`, `task` and others.
         """
         self.flush()
-        return self.catalog.runs(filters=filters, limit=limit)
+        return self.catalog.runs(filters=validate_filters(filters), limit=validate_limit(limit))
 
     def blobs_of(self, run: Run | str, *, role: str = "output") -> list[Blob]:
         """Return what a run made, read (`role="input"`) or was served (`role="cache_hit"`).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowblob.cache import reads
-from flowblob.checks import validate_key
+from flowblob.checks import validate_filters, validate_key, validate_limit
 from flowblob.errors import NotFoundError
 from flowblob.model import Blob, Read, Ref
 
@@ -77,11 +77,12 @@ class Records:
             >>> [blob.version for blob in store.versions("n")]
             [2, 1, 0]
         """
-        found = self.catalog.versions(validate_key(key), limit=limit)
-        if not found:
+        key, limit = validate_key(key), validate_limit(limit)
+        while not (found := self.catalog.versions(key, limit=limit)):
             self.head(key)
-        else:
-            self._track(Ref(key), found[0])
+            if limit == 0:
+                return []
+        self._track(Ref(key), found[0])
         return found
 
     def ls(self, prefix: str = "", *, limit: int | None = None, **filters: Any) -> list[Blob]:
@@ -92,7 +93,9 @@ class Records:
             limit: At most so many.
             **filters: Equality on `kind`, `system`, `flow`, `task`, `run_id`, `alias`, and `tags`.
         """
-        return self.catalog.blobs(prefix=prefix, limit=limit, filters=filters)
+        return self.catalog.blobs(
+            prefix=prefix, limit=validate_limit(limit), filters=validate_filters(filters)
+        )
 
     def pinned(self, key: str, incarnation: str, version: int, digest: str) -> Blob:
         """Return exactly this version of this life of the key.
