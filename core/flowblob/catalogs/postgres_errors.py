@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flowblob.catalogs.postgres_driver import psycopg
 from flowblob.catalogs.postgres_url import Target
 from flowblob.errors import (
@@ -26,13 +28,15 @@ _COLLISIONS = ("40001", "40P01", "23505")
 _ENDED = ("57P01", "57P02", "57P03", "57P05", "25P03")
 _BUSY = ("55P03", "57014")
 #: libpq gives no code for what goes wrong while connecting.
-_DENIED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
-_FULL = (
-    "too many connections", "too many clients", "remaining connection slots",
-    "no more connections allowed",
-)  # fmt: skip
+_TOLD = {
+    "28P01": r"password authentication failed|no password supplied|no pg_hba\.conf entry",
+    "28000": r'role ".*" (does not exist|is not permitted to log in)',
+    "3D000": r'database ".*" does not exist',
+    "53300": "too many connections|too many clients|remaining connection slots"
+    "|no more connections allowed",
+}
 _STARTING = ("is starting up", "is in recovery mode", "is not yet accepting connections")
-_DENIED_CODES = ("28000", "28P01", "42501")
+_DENIED = ("28000", "28P01", "42501")
 _ABSENT = ("42P01", "3F000")
 #: Too long for an index, or of a type that no column has.
 _MISTYPED = ("54000", "42804", "42883")
@@ -67,12 +71,15 @@ def is_lost(error: Exception) -> bool:
 def is_passing(error: Exception) -> bool:
     """Whether the server had no room for one more connection, or was not ready for any."""
     return isinstance(error, psycopg.OperationalError) and (
-        _is_full(error) or any(words in str(error) for words in _STARTING)
+        _code(error) == "53300" or any(words in str(error) for words in _STARTING)
     )
 
 
-def _is_full(error: Exception) -> bool:
-    return any(words in str(error) for words in _FULL)
+def _code(error: Exception) -> str:
+    """Return the error's code, or that of what was told instead of one; empty if there is none."""
+    if code := getattr(error, "sqlstate", None):
+        return str(code)
+    return next((code for code, words in _TOLD.items() if re.search(words, str(error))), "")
 
 
 def is_absent(error: Exception) -> bool:
@@ -90,14 +97,14 @@ def translate(error: Exception, target: Target, wait: float) -> FlowblobError:
         return CatalogUnavailableError(
             f"{where} did not answer within {wait:g} s", hint="Look at the server, then try again"
         )
-    code = getattr(error, "sqlstate", None) or ("53300" if _is_full(error) else "")
+    code = _code(error)
     text = _text(error, target)
     if code in _BUSY:
         return CatalogUnavailableError(
             f"Others have held {where} for {wait:g} s",
             hint="Look for a stuck transaction in pg_stat_activity, then try again",
         )
-    if code in _DENIED_CODES or any(words in text for words in _DENIED):
+    if code in _DENIED:
         return AuthError(
             f"{where} refuses this user: {text}",
             hint="Check user, password and the rights on the schema (how-to: PostgreSQL)",

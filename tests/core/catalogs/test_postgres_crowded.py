@@ -13,7 +13,7 @@ from flowblob.catalogs import postgres_errors, postgres_pool
 from flowblob.catalogs import postgres_url as urls
 from flowblob.catalogs.postgres import PostgresCatalog
 from flowblob.checks import new_id
-from flowblob.errors import CatalogUnavailableError
+from flowblob.errors import AuthError, CatalogUnavailableError
 
 pytestmark = pytest.mark.services
 
@@ -64,3 +64,16 @@ def test_who_finds_no_room_is_told_what_to_do(crowded_url):
     told = postgres_errors.translate(caught.value, urls.parse(crowded_url), 60)
     assert "?pool=" in str(told)
     assert told.retryable
+
+
+def test_who_is_unknown_there_is_told_so_at_once(postgres_url):
+    nobody = postgres_url.replace("flowblob@", "nobody@", 1)
+    with pytest.raises(AuthError, match=r"nobody.*Check user"):
+        PostgresCatalog(nobody).now()
+
+
+def test_a_database_that_is_not_there_is_named(postgres_url):
+    server, _, query = postgres_url.partition("?")
+    with pytest.raises(CatalogUnavailableError, match=r"absent.*Create the database") as told:
+        PostgresCatalog(f"{server.rpartition('/')[0]}/absent?{query}").now()
+    assert not told.value.retryable
