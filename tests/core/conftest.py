@@ -9,11 +9,17 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flowblob import Store
+
+if TYPE_CHECKING:
+    from crashing import Harness
+
+# pytest runs in importlib mode, which puts no folder of tests on the path.
+sys.path.insert(0, str(Path(__file__).parent))
 
 Snapshot = dict[str, tuple[str, int]]
 
@@ -29,6 +35,17 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     return home
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    """Run a put, gc or repair under strace, which kills it or fails its calls."""
+    import crashing
+
+    work = tmp_path / "work"
+    work.mkdir()
+    with crashing.harness(work) as made:
+        yield made
 
 
 @pytest.fixture

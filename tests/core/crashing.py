@@ -24,6 +24,8 @@ _CALLS = """openat open creat write pwrite64 writev pwritev fsync fdatasync rena
     renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir ftruncate fallocate fcntl flock
     copy_file_range fchmod symlink symlinkat sendfile"""
 WRITING = frozenset(_CALLS.split())
+#: Not only a sample of the calls.
+EVERY = bool(os.environ.get("FLOWBLOB_TEST_EVERY_CALL"))
 READY, GO, ACKNOWLEDGED, FAILED, AGAIN = range(5)
 _CALL = re.compile(r"(\d+) +(\w+)\(")
 
@@ -36,6 +38,17 @@ def usable() -> str:
         ["strace", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
     )
     return "" if tried.returncode == 0 else f"strace does not work here: {tried.stderr[:200]}"
+
+
+def points(counted: dict[str, int], sample: int) -> list[tuple[str, int]]:
+    """Choose (call, how often it is made before it is the one)."""
+    found = [(call, number) for call in sorted(counted) for number in range(1, counted[call] + 1)]
+    if EVERY or len(found) <= sample:
+        return found
+    # One of each call at least: a rename is made once, an open hundreds of times.
+    rare = [(call, counted[call]) for call in sorted(counted)]
+    step = len(found) / sample
+    return sorted({*rare, *(found[int(position * step)] for position in range(sample))})
 
 
 class Harness:

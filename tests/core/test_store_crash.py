@@ -6,40 +6,22 @@ By default a sample of the calls is tried; FLOWBLOB_TEST_EVERY_CALL=1 tries each
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import re
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import crashing
 import pytest
+from crashing import EVERY, Harness
 
 from flowblob import Dir, Store
-
-_spec = importlib.util.spec_from_file_location("crashing", Path(__file__).with_name("crashing.py"))
-assert _spec is not None
-assert _spec.loader is not None
-crashing = importlib.util.module_from_spec(_spec)
-sys.modules["crashing"] = crashing
-_spec.loader.exec_module(crashing)
 
 _UNUSABLE = crashing.usable()
 pytestmark = pytest.mark.skipif(bool(_UNUSABLE), reason=_UNUSABLE)
 
-EVERY = bool(os.environ.get("FLOWBLOB_TEST_EVERY_CALL"))
 SAMPLE = 8
 SCENARIOS = ["inline", "out", "large", "dedup", "folder", "opening"]
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[Any]:
-    work = tmp_path / "work"
-    work.mkdir()
-    with crashing.harness(work) as made:
-        yield made
 
 
 def _prepare(scenario: str, folder: Path) -> None:
@@ -56,17 +38,6 @@ def _prepare(scenario: str, folder: Path) -> None:
             store.put("acknowledged", b"outside" * 10_000)
             if scenario == "dedup":
                 store.put("k", crashing.value("dedup", "the same"))
-
-
-def _points(counted: dict[str, int]) -> list[tuple[str, int]]:
-    """Choose (call, how often it is made before it is the one)."""
-    found = [(call, number) for call in sorted(counted) for number in range(1, counted[call] + 1)]
-    if EVERY or len(found) <= SAMPLE:
-        return found
-    # One of each call at least: a rename is made once, an open hundreds of times.
-    rare = [(call, counted[call]) for call in sorted(counted)]
-    step = len(found) / SAMPLE
-    return sorted({*rare, *(found[int(position * step)] for position in range(SAMPLE))})
 
 
 def _examine(scenario: str, folder: Path, *, acknowledged: bool, before: int) -> None:
@@ -102,12 +73,12 @@ def _count_versions(folder: Path) -> int:
 @pytest.mark.timeout(1800 if EVERY else 180)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_put_killed_at_any_system_call_leaves_all_or_nothing(
-    harness: Any, tmp_path: Path, scenario: str
+    harness: Harness, tmp_path: Path, scenario: str
 ) -> None:
     folder = tmp_path / "counted" / "store"
     folder.parent.mkdir()
     _prepare(scenario, folder)
-    points = _points(harness.count(scenario, folder))
+    points = crashing.points(harness.count(scenario, folder), SAMPLE)
     killed = 0
     for position, (call, number) in enumerate(points):
         if scenario == "opening":
@@ -133,14 +104,14 @@ FATAL = {
 @pytest.mark.timeout(1800 if EVERY else 180)
 @pytest.mark.parametrize("scenario", ["inline", "out", "large", "folder"])
 def test_a_put_whose_disk_fails_raises_and_leaves_nothing(
-    harness: Any, tmp_path: Path, scenario: str
+    harness: Harness, tmp_path: Path, scenario: str
 ) -> None:
     folder = tmp_path / "counted" / "store"
     folder.parent.mkdir()
     _prepare(scenario, folder)
     counted = harness.count(scenario, folder)
     failed = 0
-    for call, number in _points({c: n for c, n in counted.items() if c in FATAL}):
+    for call, number in crashing.points({c: n for c, n in counted.items() if c in FATAL}, SAMPLE):
         before = _count_versions(folder)
         harness.run(scenario, folder, f"{call}:error={FATAL[call]}:when={number}")
         assert harness.status == 0

@@ -6,39 +6,22 @@ By default a sample of the calls is tried; FLOWBLOB_TEST_EVERY_CALL=1 tries each
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import crashing
 import pytest
+from crashing import EVERY, Harness
 
 from flowblob import Store
-
-_spec = importlib.util.spec_from_file_location("crashing", Path(__file__).with_name("crashing.py"))
-assert _spec is not None
-assert _spec.loader is not None
-crashing = importlib.util.module_from_spec(_spec)
-sys.modules["crashing"] = crashing
-_spec.loader.exec_module(crashing)
 
 _UNUSABLE = crashing.usable()
 pytestmark = pytest.mark.skipif(bool(_UNUSABLE), reason=_UNUSABLE)
 
-EVERY = bool(os.environ.get("FLOWBLOB_TEST_EVERY_CALL"))
 SAMPLE = 12
 KEPT = {"inline": b"inline", "outside": b"outside" * 10_000, "shared": b"shared" * 10_000}
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[Any]:
-    work = tmp_path / "work"
-    work.mkdir()
-    with crashing.harness(work) as made:
-        yield made
 
 
 def _prepare(scenario: str, folder: Path) -> None:
@@ -65,15 +48,6 @@ def _file(store: Store, key: str) -> Path:
     path = store.storage.path(payload.name)
     assert path is not None
     return path
-
-
-def _points(counted: dict[str, int]) -> list[tuple[str, int]]:
-    found = [(call, number) for call in sorted(counted) for number in range(1, counted[call] + 1)]
-    if EVERY or len(found) <= SAMPLE:
-        return found
-    rare = [(call, counted[call]) for call in sorted(counted)]
-    step = len(found) / SAMPLE
-    return sorted({*rare, *(found[int(position * step)] for position in range(SAMPLE))})
 
 
 def _finish(scenario: str, folder: Path) -> None:
@@ -107,14 +81,14 @@ def _finish(scenario: str, folder: Path) -> None:
 
 
 def _trials(
-    harness: Any, tmp_path: Path, scenario: str, only: tuple[str, ...] = ()
+    harness: Harness, tmp_path: Path, scenario: str, only: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, int, Path]]:
     folder = tmp_path / "counted" / "store"
     folder.parent.mkdir()
     _prepare(scenario, folder)
     counted = harness.count(scenario, folder)
     chosen = {call: number for call, number in counted.items() if not only or call in only}
-    for position, (call, number) in enumerate(_points(chosen)):
+    for position, (call, number) in enumerate(crashing.points(chosen, SAMPLE)):
         folder = tmp_path / f"{position}" / "store"
         folder.parent.mkdir()
         _prepare(scenario, folder)
@@ -124,7 +98,7 @@ def _trials(
 @pytest.mark.timeout(1800 if EVERY else 240)
 @pytest.mark.parametrize("scenario", ["gc", "repair"])
 def test_what_is_killed_at_any_system_call_is_done_by_the_next(
-    harness: Any, tmp_path: Path, scenario: str
+    harness: Harness, tmp_path: Path, scenario: str
 ) -> None:
     tried = killed = 0
     for call, number, folder in _trials(harness, tmp_path, scenario):
@@ -143,7 +117,7 @@ FATAL = {
 @pytest.mark.timeout(1800 if EVERY else 240)
 @pytest.mark.parametrize("scenario", ["gc", "repair"])
 def test_what_fails_with_its_disk_says_so_and_is_done_by_the_next(
-    harness: Any, tmp_path: Path, scenario: str
+    harness: Harness, tmp_path: Path, scenario: str
 ) -> None:
     failed = 0
     for call, number, folder in _trials(harness, tmp_path, scenario, tuple(FATAL)):
