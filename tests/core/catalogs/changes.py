@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from flowblob.abc import Catalog
+from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.checks import new_id
-from flowblob.drafts import Note
+from flowblob.drafts import Note, Part
 from flowblob.model import Ref, Reservation
+from flowblob.portable import Kind, Portable
 from flowblob.testing import Make
+from flowblob.testing.portable import scan_all
 
 HOUR = timedelta(hours=1)
 MOMENT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
@@ -247,6 +250,30 @@ def bind(s: Scene, catalog: Catalog, _: Any) -> Any:
     catalog.bind("prefect", s.key, blob_id=s.one.id, record=b"mine")
     yield
     assert s.catalog.bound("prefect", s.key) == (s.one.id, b"mine")
+
+
+# ------------------------------------------------------------------ records of another store
+
+
+def _from_elsewhere(s: Scene) -> tuple[list[tuple[Kind, list[Portable]]], dict[str, Part]]:
+    """Return the records of another catalog, kind by kind, and the payload they need."""
+    other = SqliteCatalog.memory()
+    run = s.make.run(f"{s.key}/far")
+    other.commit(s.make.draft(f"{s.key}/far", s.bytes("far"), run=run))
+    records = [(kind, found) for kind, found in scan_all(other).items() if found]
+    other.close()
+    part = s.make.part(s.bytes("far"))
+    return records, {part.digest: part}
+
+
+@change(_from_elsewhere)
+def absorb(s: Scene, catalog: Catalog, elsewhere: Any) -> Any:
+    records, parts = elsewhere
+    taken = {kind: catalog.absorb(kind, found, parts=parts) for kind, found in records}
+    yield
+    assert taken == {"run": 1, "incarnation": 1, "version": 1, "use": 1}
+    here = scan_all(s.catalog, key=f"{s.key}/far")
+    assert {kind: here[kind] for kind, _ in records} == dict(records)
 
 
 # ------------------------------------------------------------------ runs and the cache
