@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# pytest runs in importlib mode, which puts no folder of tests on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
 Load = Callable[..., types.ModuleType]
 
 FLOW = """

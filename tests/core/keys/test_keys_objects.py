@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import enum
 import functools
 import socket
 import threading
 from typing import Any
 
 import pytest
+from samples import Color, Config, Keyed, Plain, Slotted
 
 from flowblob.errors import InvalidInputError
 from flowblob.keys import identify_value, portable_digest, value_digest
-
-
-class Color(enum.Enum):
-    RED = 1
-    BLUE = 2
-
-
-@dataclasses.dataclass
-class Config:
-    rate: float
-    layers: list[int] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slotted:
-    rate: float
-
-
-class Plain:
-    def __init__(self, **values: object) -> None:
-        self.__dict__.update(values)
 
 
 class Lazy:
@@ -49,14 +27,6 @@ class Lazy:
     def load(self) -> object:
         self.loads += 1
         return self.value
-
-
-class Keyed:
-    def __init__(self, key: object) -> None:
-        self.key = key
-
-    def __flowblob_key__(self) -> object:
-        return self.key
 
 
 def test_attributes_count_by_name_and_not_by_the_order_of_setting() -> None:

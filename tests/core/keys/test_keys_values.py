@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import collections
 import copy
-import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import Color, Config, Keyed, Plain, Slotted
 
 from flowblob.keys import value_digest
 from flowblob.keys.canonical import Hashing, _Exact
@@ -53,37 +53,8 @@ class Spot(NamedTuple):
     y: int
 
 
-class Color(enum.Enum):
-    RED = 1
-    BLUE = 2
-
-
 class Shade(enum.IntEnum):
     RED = 1
-
-
-@dataclasses.dataclass
-class Config:
-    rate: float
-    layers: list[int] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slotted:
-    rate: float
-
-
-class Plain:
-    def __init__(self, **values: object) -> None:
-        self.__dict__.update(values)
-
-
-class Keyed:
-    def __init__(self, key: object) -> None:
-        self.key = key
-
-    def __flowblob_key__(self) -> object:
-        return self.key
 
 
 NAN = float("nan")
