@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowblob import config
-from flowblob.cli import Command, Group, current_session
+from flowblob.cli import Command, Group, current_session, hosts
 from flowblob.urls import mask
 
 if TYPE_CHECKING:
     from flowblob.cli import Session
+    from flowblob.cli.hosts import Change
     from flowblob.config import Settings
-    from flowblob_airflow.wiring import Change
 
 
 @click.group(cls=Group)
@@ -43,8 +42,7 @@ def setup(ctx: click.Context, /, wish: str | None) -> None:
     session = current_session(ctx)
     from flowblob_airflow import wiring as work
 
-    # As Airflow's processes find it: their working directory means nothing.
-    settings = config.find(session.url, host=True, profile=session.profile)
+    settings = hosts.settings_of(session)
     if wish is None:
         _print(session, settings)
     elif wish == "apply":
@@ -66,10 +64,7 @@ def _print(session: Session, settings: Settings) -> None:
 
 def _tell(session: Session, changes: list[Change], settings: Settings) -> None:
     if session.json:
-        told = [
-            {"what": c.what, "where": c.where, "told": c.told, "changed": c.is_new} for c in changes
-        ]
-        session.document(changes=told, store=mask(settings.url))
+        session.document(changes=hosts.documents(changes), store=mask(settings.url))
         return
     for change in changes:
         session.say(f"{change.what}: {change.told} ({change.where})")

@@ -13,10 +13,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowblob.cli.hosts import Change
 from flowblob.errors import ConflictError, NotFoundError
 from flowblob_airflow import passwords
 
@@ -29,23 +29,6 @@ _VARIABLE = "AIRFLOW__CORE__XCOM_BACKEND"
 _NOTE = "flowblob-setup.json"
 _SECTION = re.compile(r"\s*\[(?P<name>[^\]]+)\]")
 _OPTION = re.compile(r"\s*xcom_backend\s*[=:]\s*(?P<value>.*?)\s*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that was done, or found done.
-
-    Attributes:
-        what: What it is about: `xcom_backend` or `connection`.
-        where: The file, or Airflow's database.
-        told: What happened, for people.
-        is_new: Whether this call did it.
-    """
-
-    what: str
-    where: str
-    told: str
-    is_new: bool = True
 
 
 def connection_of(settings: Settings) -> dict[str, Any] | None:

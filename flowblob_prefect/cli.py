@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowblob import config
-from flowblob.cli import Command, Group, current_session
+from flowblob.cli import Command, Group, current_session, hosts
 from flowblob.errors import MissingDependencyError
 from flowblob.urls import mask
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flowblob.cli import Session
-    from flowblob_prefect.wiring import Change
+    from flowblob.cli.hosts import Change
 
 _MARKS = {True: "ok", False: "-", None: "would"}
 
@@ -47,8 +46,7 @@ def setup(ctx: click.Context, /, wish: str | None, block: str) -> None:
     """
     session = current_session(ctx)
     work = _wiring()
-    # As Prefect's workers find it: their working directory means nothing.
-    settings = config.find(session.url, host=True, profile=session.profile)
+    settings = hosts.settings_of(session)
     if wish == "undo":
         _tell(session, work.undo())
         return
@@ -76,10 +74,7 @@ def _wiring() -> ModuleType:
 
 def _tell(session: Session, changes: list[Change]) -> None:
     if session.json:
-        told = [
-            {"what": c.what, "where": c.where, "told": c.told, "changed": c.is_new} for c in changes
-        ]
-        session.document(changes=told)
+        session.document(changes=hosts.documents(changes))
         return
     for change in changes:
         session.say(f"{_MARKS[change.is_new]:<6}{change.what}: {change.told} ({change.where})")

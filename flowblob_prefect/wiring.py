@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -32,6 +31,7 @@ from prefect.settings import (
 )
 from pydantic import SecretStr
 
+from flowblob.cli.hosts import Change
 from flowblob.errors import UnavailableError
 from flowblob.urls import mask
 from flowblob_prefect.blocks import FlowblobStorage
@@ -42,23 +42,6 @@ if TYPE_CHECKING:
 _NOTE = "flowblob-setup.json"
 _SLUG = FlowblobStorage.get_block_type_slug()
 _KEEPS = (PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK, PREFECT_RESULTS_PERSIST_BY_DEFAULT)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that was done, found done, or would be done.
-
-    Attributes:
-        what: What it is about: the block, or a setting.
-        where: Prefect's server, or the profile.
-        told: What happened, for people.
-        is_new: Whether this call did it; None if it only told.
-    """
-
-    what: str
-    where: str
-    told: str
-    is_new: bool | None = True
 
 
 def plan(settings: Settings, name: str) -> list[Change]:
