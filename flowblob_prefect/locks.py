@@ -183,9 +183,11 @@ class FlowblobLockManager(LockManager):
         ttl = _LEASE if hold_timeout is None else max(timedelta(seconds=hold_timeout), _MIN_HOLD)
 
         def attempt() -> bool:
+            # Counted from before the question: the lock must not end here after it ended there.
+            ends = None if hold_timeout is None else time.monotonic() + ttl.total_seconds()
             got = self._store.catalog.acquire(_name(key), holder, ttl=ttl, max_hold=_MAX_HOLD)
             if got.reservation is not None:
-                self._hold(key, holder, got.reservation, is_fixed=hold_timeout is not None)
+                self._hold(key, holder, got.reservation, ends)
             return got.reservation is not None
 
         taken = _poll(attempt, acquire_timeout, stop)
@@ -193,9 +195,8 @@ class FlowblobLockManager(LockManager):
             self._drop(key, holder)
         return taken
 
-    def _hold(self, key: str, holder: str, reservation: Reservation, *, is_fixed: bool) -> None:
-        if is_fixed:
-            ends = time.monotonic() + reservation.ttl.total_seconds()
+    def _hold(self, key: str, holder: str, reservation: Reservation, ends: float | None) -> None:
+        if ends is not None:
             self._keep(key, holder, _Grant(reservation, ends=ends))
             return
         grant, store = _Grant(reservation), self._store
