@@ -8,6 +8,7 @@ import secrets
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,19 @@ from injecting import Proxy
 NEEDED = ("URL", "KEY", "SECRET")
 
 
+@cache
+def _session() -> Session:
+    """One for all: each reads the description of S3 again, a tenth of a second of CPU."""
+    return Session()
+
+
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
     values = [os.environ.get(f"FLOWBLOB_TEST_S3_{name}", "") for name in NEEDED]
     if not all(values):
         pytest.skip('FLOWBLOB_TEST_S3_URL is not set; eval "$(tests/servers/servers.py up)"')
     endpoint, key, secret = values
-    client = Session().create_client(
+    client = _session().create_client(
         "s3",
         region_name="us-east-1",
         endpoint_url=endpoint,
