@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from flowblob.errors import InvalidInputError, NotSupportedError
+from flowblob.errors import CatalogUnavailableError, InvalidInputError, NotSupportedError
 from flowblob.urls import did_you_mean, folder_of, mask, scheme_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def open_catalog(url: str) -> Catalog:
     Raises:
         NotSupportedError: No installed package serves this scheme.
         InvalidInputError: The URL names a file, or no folder.
+        CatalogUnavailableError: The folder cannot be made.
     """
     factory = _engine(scheme_of(url), CATALOGS, "catalog")
     if scheme_of(url) == "memory":
@@ -78,10 +79,17 @@ def open_catalog(url: str) -> Catalog:
     folder = folder_of(url)
     if folder is None:
         return cast("Catalog", factory(url))
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"{folder} is a file", hint="A store is a folder; name that")
-    # 0700 because loading may run what the payloads say: nobody else writes into a user's store.
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInputError(f"{folder} is a file", hint="A store is a folder; name that")
+        # 0700, since loading may run what the payloads say: nobody else writes into a user's store.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogUnavailableError(
+            f"Cannot make a store at {folder}: {error.strerror or error}",
+            hint="Name another folder, or give this user the right to write there",
+            retryable=False,
+        ) from error
     return cast("Catalog", factory(folder / CATALOG_FILE))
 
 

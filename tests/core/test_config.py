@@ -14,7 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowblob import config, engines
-from flowblob.errors import InvalidInputError, NotFoundError, NotSupportedError
+from flowblob.errors import (
+    CatalogUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    NotSupportedError,
+)
 from flowblob.urls import mask
 
 
@@ -266,6 +271,14 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidInputError, match="is a file"):
         engines.open_catalog(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("where", ["file/store", "x" * 300])
+def test_a_store_that_cannot_be_made_says_where(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatalogUnavailableError, match=where) as told:
+        engines.open_catalog(str(tmp_path / where))
+    assert not told.value.retryable
 
 
 def test_payloads_may_be_elsewhere(tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ _HINTS = {
     "SQLITE_NOTADB": "This file is no SQLite database: restore it from a backup",
     "SQLITE_CANTOPEN": "Check that the folder exists and that this user may write to it",
 }
+_SHARED = 32 << 10  # what SQLite adds to its `-shm` file at a time
 _LASTING = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
@@ -278,11 +279,22 @@ def translate(error: Exception, path: Path | None) -> FlowblobError:
     if isinstance(error, sqlite3.IntegrityError):
         return ConflictError(f"{where} refused a record: {error}", hint="Try again")
     name = _name_of(error)
+    if name == "SQLITE_IOERR" and path is not None and _is_full(path):
+        name = "SQLITE_FULL"
     return CatalogUnavailableError(
         f"{where}: {error}",
         hint=_HINTS.get(name, "`flowblob doctor` looks at what may be wrong"),
         retryable=name not in _LASTING,
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Say whether the disk has no room even for the memory that readers share."""
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _SHARED
 
 
 def _name_of(error: Exception) -> str:

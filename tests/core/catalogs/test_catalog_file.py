@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from flowblob.catalogs import migrations, mounts
+from flowblob.catalogs import migrations, mounts, sqlite_file
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.errors import (
@@ -342,3 +342,10 @@ def test_without_a_boot_clock_the_wall_decides(monkeypatch):
     clock = Clock()
     assert clock.boot == "wall"
     assert abs(clock.ticks() - clock.wall()) < 5e6
+
+
+def test_a_disk_without_room_for_the_shared_memory_is_called_full(tmp_path):
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    assert "Free space" in sqlite_file.translate(error, Path("/proc/catalog.db")).hint
+    assert "kernel" in sqlite_file.translate(error, tmp_path / "catalog.db").hint
