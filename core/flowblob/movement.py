@@ -18,6 +18,7 @@ from flowblob.arrival import Arrival, Fetch, Sink
 from flowblob.checks import new_id
 from flowblob.drafts import Payload, PlacementLost, Spooled
 from flowblob.errors import (
+    CatalogUnavailableError,
     ConflictError,
     NotFoundError,
     SerializationError,
@@ -311,6 +312,8 @@ class Mover:
                 self._size += arrival.size
                 self._progress(max(sum(map(weight, batch)) - arrival.fetched, 0))
                 return
+        except CatalogUnavailableError:
+            raise  # asked once more, it would take as long again; the pins run out by themselves
         except BaseException:
             with best_effort("Dropping the pins of a failed copy"):
                 self._catalog.unpin(op)

@@ -15,7 +15,11 @@ from typing import Any
 
 from flowblob.abc import Catalog, Storage
 from flowblob.drafts import Commit, Draft, Part, Payload, PlacementLost, Spooled
-from flowblob.errors import InvalidInputError, StorageUnavailableError
+from flowblob.errors import (
+    CatalogUnavailableError,
+    InvalidInputError,
+    StorageUnavailableError,
+)
 from flowblob.heartbeat import Heartbeat
 from flowblob.journal import best_effort
 from flowblob.payload import MEMORY, Progress, Spool, Verifier
@@ -178,6 +182,8 @@ class Put:
                     return self._catalog.commit(replace(draft, parts=tuple(parts)))
                 except PlacementLost:
                     continue  # a collector was quicker; the spooled bytes are still here
+        except CatalogUnavailableError:
+            raise  # asked once more, it would take as long again; the pins run out by themselves
         except BaseException:
             with best_effort("Dropping the pins of a failed put"):
                 self._catalog.unpin(draft.op)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from flowblob import Store
-from flowblob.errors import FlowblobError
+from flowblob.errors import CatalogUnavailableError, FlowblobError
 
 Together = Callable[..., list[str]]
 
@@ -376,3 +377,19 @@ def test_a_newer_schema_is_refused_with_both_numbers(folder: Path) -> None:
     with pytest.raises(FlowblobError, match=r"99.*\d") as refused:
         Store(folder)
     assert refused.value.code == "schema_version"
+
+
+def test_a_put_that_waited_for_the_catalog_in_vain_does_not_wait_again(
+    store: Store,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store.put("k", b"1")
+    monkeypatch.setattr(store.catalog._lock, "wait", 0.2)
+    with (folder / "catalog.db.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as by a process that is frozen with it
+        with pytest.raises(CatalogUnavailableError, match="Another writer"):
+            store.put("k", os.urandom(50_000))
+    assert "pins" not in caplog.text
+    assert store.put("k", b"2").version == 1
