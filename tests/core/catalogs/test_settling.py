@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from changes import CHANGES, Scene
+from changes import CHANGES, MOMENT, Scene
 from cutting import FATES, Cutter
 
+from flowblob.catalogs.sqlite import SqliteCatalog
+from flowblob.drafts import Note, Part
 from flowblob.model import Ref
+from flowblob.portable import KINDS
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -15,6 +18,7 @@ class Postgres:
     url_of = "postgres_url"
     #: The end of a transaction, or the statement that is one.
     change = rb"COMMIT\0|put_inline"
+    making = rb"COMMIT\0"
 
     @staticmethod
     def open(url):
@@ -22,11 +26,20 @@ class Postgres:
 
         return PostgresCatalog(url)
 
+    @staticmethod
+    def wipe(url):
+        import psycopg
+
+        server, _, schema = url.partition("?schema=")
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
 
 class Mongo:
     url_of = "mongo_url"
     #: A command by its first element.
     change = rb"\x02(insert|update|delete)\0"
+    making = rb"\x02(insert|createIndexes)\0"
 
     @staticmethod
     def open(url):
@@ -34,6 +47,13 @@ class Mongo:
         from flowblob.catalogs.mongo import MongoCatalog
 
         return MongoCatalog(url)
+
+    @staticmethod
+    def wipe(url):
+        import pymongo
+
+        with pymongo.MongoClient(url) as client:
+            client.drop_database(client.get_default_database().name)
 
 
 @pytest.fixture(params=[Postgres, Mongo], ids=["postgres", "mongo"])
@@ -198,3 +218,79 @@ def test_a_change_is_not_repeated_over_what_came_after_it(name, cutter, store, m
         assert straight.check() == []
         seen += was_seen[0]
     assert seen  # at one of the messages the change was there already
+
+
+# ------------------------------------------------------------------ stores that move and begin
+
+
+class Source:
+    """A store of which something of every kind goes elsewhere."""
+
+    def __init__(self, make, name):
+        self.catalog = SqliteCatalog.memory()
+        s = self.scene = Scene(self.catalog, make, name)
+        self.catalog.tag(s.one.id, {"a": 1})
+        draft = make.draft(s.key, s.bytes("three"), parents=(s.one.id,), run=s.run)
+        self.catalog.commit(draft)
+        self.catalog.commit(make.draft(s.key, s.bytes("three")))  # unchanged: an outcome
+        self.catalog.bind("prefect", s.key, blob_id=s.one.id, record=b"record")
+        self.catalog.record([Note(MOMENT, s.run, s.one.id, "cache_hit", s.slot, s.key)])
+
+    def records(self, kind):
+        if kind == "tombstone":  # of what arrived while it lived
+            self.catalog.delete(Ref(self.scene.key, version=1))
+        return self.catalog.scan(kind).records
+
+    def parts(self, kind, records):
+        payloads = [p for r in records if kind == "version" for p in self.catalog.payloads(r["id"])]
+        return {p.digest: Part(p.part, p.digest, p.size, p.checksum, data=p.data) for p in payloads}
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_records_that_arrive_are_taken_and_counted_once(fate, cutter, store, make):
+    straight, cut = store
+    number, cuts = 0, dict.fromkeys(KINDS, 0)
+    while True:
+        number += 1 + number // 3  # the first messages, and some of the many that follow
+        source, model = Source(make, f"moved-{number}"), SqliteCatalog.memory()
+        total = 0
+        for kind in KINDS:
+            records = source.records(kind)
+            parts = source.parts(kind, records)
+            cutter.arm(fate, number=number)
+            taken = cut.absorb(kind, records, parts=parts)
+            cutter.disarm()
+            assert (kind, taken) == (kind, model.absorb(kind, records, parts=parts))
+            assert cut.absorb(kind, records, parts=parts) == 0
+            assert straight.check() == []
+            cuts[kind] += cutter.cuts
+            total += cutter.cuts
+        name = source.scene.key
+        assert [b.version for b in straight.versions(name)] == [2, 0]
+        assert straight.versions(name) == model.versions(name)
+        assert straight.find(Ref(name), payload=True).payload.data == source.scene.bytes("three")
+        assert straight.bound("prefect", name) == (source.scene.one.id, b"record")
+        if not total:
+            break
+    assert all(cuts.values())
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_a_store_is_made_once(fate, engine, cutter, request):
+    url = request.getfixturevalue(engine.url_of)
+    number = 0
+    while True:
+        number += 1
+        engine.wipe(url)
+        first, second = engine.open(cutter.url), engine.open(url)
+        cutter.arm(fate, pattern=engine.making, number=number)
+        first.migrate()
+        cutter.disarm()
+        assert first.store_id == second.store_id
+        assert second.migrate(dry_run=True) == []
+        assert second.check() == []
+        first.close()
+        second.close()
+        if not cutter.cuts:
+            break
+    assert number > 1
