@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from flowblob import Store
-from flowblob.errors import CatalogUnavailableError, FlowblobError
+from flowblob.errors import CatalogUnavailableError, FlowblobError, StorageUnavailableError
+from flowblob.storages import spools
 
 Together = Callable[..., list[str]]
 
@@ -393,3 +394,20 @@ def test_a_put_that_waited_for_the_catalog_in_vain_does_not_wait_again(
             store.put("k", os.urandom(50_000))
     assert "pins" not in caplog.text
     assert store.put("k", b"2").version == 1
+
+
+def test_a_process_that_is_frozen_while_it_clears_up_freezes_nobody(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("k", os.urandom(3_000_000))
+    monkeypatch.setattr(spools, "WAIT_SECONDS", 0.2)
+    held = os.open(folder / "payloads" / "tmp", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StorageUnavailableError, match="another process has held"):
+            store.gc(grace=0, dry_run=False)
+        with Store(folder) as other, pytest.raises(StorageUnavailableError, match="held"):
+            other.put("k", os.urandom(3_000_000))
+    finally:
+        os.close(held)
+    assert store.gc(grace=0, dry_run=False).spools == 0
