@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import pickle
 import secrets
@@ -15,26 +14,15 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from forging import KEY, OTHER, Trap
 
 from flowblob import Store
 from flowblob.errors import FlowblobError, PayloadUnsafeError
 
 pytestmark = pytest.mark.services
 
-KEY = "first:" + base64.b64encode(b"one key that nobody else knows..").decode()
-OTHER = "second:" + base64.b64encode(b"another key, made much later on.").decode()
 #: What stands nowhere else, with a character that URLs encode.
 PASSWORD = "hunTer2%@" + secrets.token_hex(4)
-
-
-class Trap:
-    """A value whose loading leaves a file behind."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.mark,))
 
 
 def _server(name: str) -> str:
