@@ -125,6 +125,15 @@ def together() -> Callable[..., list[str]]:
 
 
 @pytest.fixture
+def full(store: Store) -> Store:
+    """Six versions in files and six in the catalog."""
+    for number in range(6):
+        store.put(f"big{number}", os.urandom(100_000))
+        store.put(f"small{number}", os.urandom(100))
+    return store
+
+
+@pytest.fixture
 def payload_files(folder: Path) -> Callable[[], list[Path]]:
     """List the payload files of the store, as the file system has them."""
     return lambda: sorted(path for path in (folder / "payloads").glob("??/*") if path.is_file())
