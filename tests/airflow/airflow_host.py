@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from airflow.sdk.api.datamodels._generated import (
     ConnectionResponse,
     DagRun,
@@ -243,3 +243,10 @@ class Host:
         from flowblob_airflow.xcom import FlowblobXCom
 
         return FlowblobXCom.load_value(self.row(dag, task_id, key, **kwargs))
+
+
+def dag_of(function, *args, dag_id="etl", task_options=None, **kwargs):
+    """Make a DAG of one task."""
+    with DAG(dag_id) as dag:
+        task(**(task_options or {}))(function)(*args, **kwargs)
+    return dag
