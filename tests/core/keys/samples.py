@@ -1,9 +1,12 @@
-"""Classes of a user, for values that are looked at in several files."""
+"""Classes and functions of a user that are looked at in several files."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
+
+from flowblob.keys import Recipe
 
 
 class Color(enum.Enum):
@@ -33,3 +36,13 @@ class Keyed:
 
     def __flowblob_key__(self) -> object:
         return self.key
+
+
+def task(a: Any, b: Any = 2, *, c: Any = "c") -> None: ...
+
+
+def positional(a: Any, /, b: Any, *rest: Any, c: Any = 1, **more: Any) -> None: ...
+
+
+def digest(function: Any, *args: Any, **kwargs: Any) -> str:
+    return Recipe(function).key(args, kwargs).digest
