@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob import telemetry
 from flowblob.abc import Catalog
+from flowblob.catalogtime import CatalogTime
 from flowblob.checks import parse_duration, quote_segment, utc_now, validate_limit
 from flowblob.drafts import EntryDraft, Note, Payload, Record
 from flowblob.errors import (
@@ -85,6 +86,9 @@ def digest_of(key: CacheKey | str) -> str:
 class Cache(Explaining, Evicting):
     """The entries of one store.
 
+    Attributes:
+        time: The catalog's, by which entries expire.
+
     Args:
         catalog: Where they are.
         objects: The values they point at.
@@ -103,6 +107,7 @@ class Cache(Explaining, Evicting):
         current_run: Callable[[], Run | None],
     ) -> None:
         self._catalog = catalog
+        self.time = CatalogTime(catalog)
         self._objects = objects
         self._loader = loader
         self._note = journal.add
@@ -128,7 +133,7 @@ class Cache(Explaining, Evicting):
         if found is None:
             return Lookup("absent")
         entry, payload = found
-        if entry.expires_at is not None and entry.is_expired(utc_now()):
+        if entry.expires_at is not None and entry.is_expired(self.time.now()):
             return Lookup("expired", entry)
         for read in entry.reads:
             now = self._catalog.find(Ref.parse(read.ref))
@@ -268,7 +273,7 @@ class Cache(Explaining, Evicting):
             key=full,
             reservation=reservation.reservation if reservation else None,
             cost=cost or timedelta(),
-            expires_at=utc_now() + expires if expires else None,
+            expires_at=self.time.now() + expires if expires else None,
             metadata=dict(metadata or {}),
             outputs={output: blob.id for output, blob in made.items()},
             overwrite=overwrite,
@@ -300,7 +305,7 @@ class Cache(Explaining, Evicting):
         Raises:
             NotFoundError: There is none.
         """
-        self._required(self._catalog.expire_entry(digest_of(key), at or utc_now()), key)
+        self._required(self._catalog.expire_entry(digest_of(key), at or self.time.now()), key)
 
     def touch(self, key: CacheKey | str) -> None:
         """Count an entry as used now, so that eviction and retention leave it longer.
