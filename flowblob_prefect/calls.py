@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from flowblob_prefect import links
 from flowblob_prefect.records import Binding
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import TaskRun
     from prefect.context import TaskRunContext
 
     from flowblob.store import Store
@@ -134,6 +135,27 @@ class Call:
         links.record_inputs(self._open_store(), self._output.run, self._inputs)
 
 
+class _Reads(list[Read]):
+    """What a task reads while it runs: inside a transaction it ends long before it is stored."""
+
+    def __init__(self, task_run: TaskRun) -> None:
+        super().__init__()
+        self._task_run = task_run
+
+    def append(self, read: Read) -> None:
+        if not self._is_over:
+            super().append(read)
+
+    def extend(self, found: Iterable[Read]) -> None:
+        if not self._is_over:
+            super().extend(found)
+
+    @property
+    def _is_over(self) -> bool:
+        state = self._task_run.state
+        return state is not None and state.is_final()
+
+
 class CachedRun(Call):
     """A try under a cache key: the result may come from another run, and is served to later ones.
 
@@ -162,7 +184,7 @@ class CachedRun(Call):
         self._hit: Hit | None = None
         self._is_looked_up = False
         self._is_abandoned = False
-        self._reads: list[Read] = []
+        self._reads = _Reads(self._task_run)
         self._began = time.perf_counter()
 
     # ------------------------------------------------------------ before the function
