@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flowblob import Store, config
+from flowblob import Store, cached, config
 from flowblob.catalogs.clock import Clock
 from flowblob.catalogs.sqlite import SqliteCatalog
 from flowblob.collecting import Expired
-from flowblob.errors import ConflictError, InvalidInputError
+from flowblob.errors import ConflictError, InvalidInputError, NotFoundError
 from flowblob.model import Blob
 from flowblob.retention import GRACE, Judge, Retention, Rule
 
@@ -155,6 +155,24 @@ def test_entries_go_by_their_last_use(store: Store, clock: MovedClock) -> None:
     assert expired == Expired("cache_unused=90 d", 1, 1, 1, 6)
     assert sorted(entry.key for entry in store.cache.entries()) == ["aliased", "pinned", "used"]
     assert refs(store) == ["aliased@0", "pinned@0", "used@0"]
+
+
+def test_entries_expire_by_the_clock_of_the_catalog(store: Store, clock: MovedClock) -> None:
+    clock.move(days=-1)  # as a server's, where this machine is a day fast
+
+    @cached(store=store, name="double", version="1", ttl="1h")
+    def double(x: int) -> int:
+        return 2 * x
+
+    double(2)
+    store.cache.put("rows", 1204, ttl="1h")
+    left = [entry.expires_at - store.catalog.now() for entry in store.cache.entries()]
+    assert len(left) == 2
+    assert max(left) <= timedelta(hours=1)
+    assert store.cache.get("rows").value == 1204
+    store.cache.expire("rows")
+    with pytest.raises(NotFoundError):
+        store.cache.get("rows")
 
 
 def test_a_version_that_another_entry_uses_stays(store: Store, clock: MovedClock) -> None:
