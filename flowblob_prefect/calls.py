@@ -284,7 +284,7 @@ class CachedRun(Call):
         if found.why != "hit" or found.entry is None:
             return None
         if self._options.ttl is not None:
-            store.cache.expire(self._key, utc_now() + self._options.ttl)
+            store.cache.expire(self._key, store.cache.time.now() + self._options.ttl)
         return found.entry.blob
 
     def _cost(self) -> timedelta:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from flowblob import telemetry
 from flowblob.cache import Lookup, reads
-from flowblob.checks import utc_now
 from flowblob.drafts import EntryDraft, Record
 from flowblob.errors import (
     FlowblobError,
@@ -362,7 +361,7 @@ class Computation:
             key=self._key,
             reservation=self.reservation,
             cost=cost,
-            expires_at=None if options.ttl is None else utc_now() + options.ttl,
+            expires_at=None if options.ttl is None else self._store.cache.time.now() + options.ttl,
             reads=read,
             metadata=dict(metadata),
         )
