@@ -262,7 +262,7 @@ class Table:
         return self.run(lambda found: bool(found.update_one(where, change).matched_count))
 
     def update_once(self, where: Filter, change: Filter, *, upsert: bool = False) -> bool:
-        """Change one document, named by its `_id`, once; says whether the filter matched it.
+        """Change one document, named by `_id` or `id`, once; says whether the filter matched it.
 
         The document keeps by whom it was changed last. So a second sending finds what the first
         one did, and undoes nothing of what others have done since.
@@ -274,6 +274,7 @@ class Table:
         """
         op = secrets.token_hex(8)
         asked = {**where, "ops": {"$ne": op}}
+        mine = {name: where[name] for name in ("_id", "id") if name in where} | {"ops": op}
         pushed = {**change.get("$push", {}), "ops": {"$each": [op], "$slice": -_KNOWN}}
         change = {**change, "$push": pushed}
         while True:
@@ -282,7 +283,7 @@ class Table:
                     return True
             except Taken:  # it stands: made by the first sending, or by somebody else just now
                 pass
-            if self.one({"_id": where["_id"], "ops": op}, {"_id": 1}) is not None:
+            if self.one(mine, {"_id": 1}) is not None:
                 return True
             if not upsert:
                 return False

@@ -60,7 +60,7 @@ class Annotating(Scanning, Entries):
             tags = {item["name"]: item["value"] for item in version["tags"]}
             tags |= {name: value for name, value, *_ in news}
             moves = [dict(zip(("name", "value", "at", "by"), new, strict=True)) for new in news]
-            if self._tables.steps.update(
+            if self._tables.steps.update_once(
                 {"id": record["id"], "tag_history": {"$size": len(standing)}},
                 {
                     "$set": {

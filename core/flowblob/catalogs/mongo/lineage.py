@@ -190,7 +190,7 @@ class Lineage(Reading):
                 raise refusals.no_parent(parent)
 
     def _put_parent(self, blob_id: str, parent: str, at: int) -> bool:
-        return self._tables.steps.update(
+        return self._tables.steps.update_once(
             {"id": blob_id, "parents.id": {"$ne": parent}},
             {"$push": {"parents": {"id": parent, "at": at}}},
         )
