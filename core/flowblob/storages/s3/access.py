@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from flowblob.storages.s3.location import Location, missing
 from flowblob.storages.s3.signing import Credentials
 
 try:
+    import botocore.loaders
     import botocore.session
     import botocore.utils
     from botocore import UNSIGNED, httpsession
@@ -126,7 +128,10 @@ class Access:
 
     def _open_session(self) -> Any:
         if self._session is None:
-            self._session = botocore.session.Session(profile=self._location.profile or None)
+            session = botocore.session.Session(profile=self._location.profile or None)
+            loader = _descriptions(session.get_config_variable("data_path"))
+            session.register_component("data_loader", loader)
+            self._session = session
         return self._session
 
     def _find_address(self) -> Address:
@@ -174,3 +179,9 @@ def _bucket_url(endpoint: str, bucket: str, is_path_style: bool) -> str:
         return f"{endpoint}/{bucket}"
     scheme, _, rest = endpoint.partition("://")
     return f"{scheme}://{bucket}.{rest}"
+
+
+@cache
+def _descriptions(path: str | None) -> Any:
+    """Return what keeps the descriptions of services: parsed anew, each costs 0.1 s of CPU."""
+    return botocore.loaders.create_loader(path)
