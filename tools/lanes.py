@@ -169,7 +169,8 @@ def run(lanes: Sequence[Sequence[str]], env: dict[str, str]) -> Generator[Outcom
 def show(done: Outcome) -> None:
     """Print all that a session said."""
     how = "ok" if done.status == 0 else "FAILED"
-    print(f"\n{'=' * 20} {done.session}: {how}, {done.seconds:.0f} s {'=' * 20}", flush=True)
+    took = f"{done.seconds:.0f} s, {done.cpu:.0f} s of CPU"
+    print(f"\n{'=' * 16} {done.session}: {how}, {took} {'=' * 16}", flush=True)
     sys.stdout.buffer.write((REPORTS / f"{done.session}.log").read_bytes())
     sys.stdout.flush()
 
