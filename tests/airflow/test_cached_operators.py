@@ -365,7 +365,7 @@ def test_a_deferrable_waiter_waits_in_the_triggerer_and_takes_the_others_result(
         time.sleep(0.2)
         assert not event.done()
         host.ran(dag, "query", run_id="one", **fired(second))
-        back["next_kwargs"] = {**back["next_kwargs"], "event": event.result(20).payload}
+        back["next_kwargs"] = {**back["next_kwargs"], "event": event.result(300).payload}
     CALLS.clear()
     host.ran(dag, "query", run_id="two", **back)
     assert CALLS == []

@@ -80,14 +80,14 @@ def test_a_waiting_task_takes_the_result_of_the_other(store):
     def elsewhere():
         def compute():
             started.set()
-            go_on.wait(20)
+            go_on.wait(300)
             return (3, "x" * 3000)
 
         flowblob.cached(store=store)(slow).cached_call.computation((3,), {}).run(compute)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    started.wait(20)
+    started.wait(300)
     threading.Timer(0.2, go_on.set).start()
     host, dag = Host(), dag_of(cached(slow), 3)
     host.ran(dag, "slow")
