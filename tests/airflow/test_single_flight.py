@@ -89,7 +89,7 @@ def test_a_waiting_task_takes_the_result_of_the_other(store):
     thread.start()
     started.wait(300)
     threading.Timer(0.2, go_on.set).start()
-    host, dag = Host(), dag_of(cached(slow), 3)
+    host, dag = Host(), dag_of(cached(wait=300)(slow), 3)
     host.ran(dag, "slow")
     thread.join()
     assert CALLS == []
@@ -99,7 +99,7 @@ def test_a_waiting_task_takes_the_result_of_the_other(store):
 def test_a_task_computes_when_the_other_gave_up(store):
     held = reserve(store, slow, 3)
     threading.Timer(0.2, store.catalog.release, [held]).start()
-    Host().ran(dag_of(cached(slow), 3), "slow")
+    Host().ran(dag_of(cached(wait=300)(slow), 3), "slow")
     assert CALLS == [3]
 
 
