@@ -1,15 +1,15 @@
 """One try of one task: from the question for a stored result to the storing of a new one.
 
 Prefect's engine takes the steps at different times, and the last one possibly in another context:
-`reserve`, `find`, then `take` the stored value, or `enter` the function and `keep` what it returns,
-and `release`.
+`reserving`, `find`, then `take` the stored value, or `enter` the function and `keep` what it
+returns, and `release`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
-_SLICE = timedelta(seconds=1)
 _REASONS = {
     "expired": "its entry has expired",
     "gone": "the stored payload is missing or damaged, and is made anew",
@@ -75,8 +74,13 @@ class Call:
         self._inputs = links.inputs_of(context)
         self._logger = run_logger()
 
-    def reserve(self) -> None:
-        """Look up, and where there is nothing take the right to compute."""
+    def reserving(self) -> Generator[float, None, None]:
+        """Look up, and where there is nothing take the right to compute.
+
+        In steps, between which the caller waits for so many seconds: a coroutine without a thread,
+        of which a loop has few.
+        """
+        yield from ()
 
     def find(self) -> bool:
         """Say whether the result is stored and was loaded; a hit is counted, linked and logged."""
@@ -189,7 +193,7 @@ class CachedRun(Call):
 
     # ------------------------------------------------------------ before the function
 
-    def reserve(self) -> None:
+    def reserving(self) -> Generator[float, None, None]:
         """Look up, and where there is nothing wait for whoever computes it, or take the right to.
 
         Inside a transaction nobody waits: the reservations of its finished tasks are held until it
@@ -199,25 +203,18 @@ class CachedRun(Call):
             return
         with self._tolerant("reserve"):
             self._is_looked_up = True
-            self._hit = self._prepare(self._steps())
+            self._hit = yield from self._prepare(self._steps())
         if self._is_abandoned:
             self.release()
 
-    def _prepare(self, steps: Computation) -> Hit | None:
-        waits = get_transaction() is None
+    def _prepare(self, steps: Computation) -> Generator[float, None, Hit | None]:
         try:
-            return steps.prepare(wait=_SLICE if waits else timedelta(0))
+            return steps.prepare(wait=timedelta())
         except ReservationHeldError as held:
-            if not waits:
+            if get_transaction() is not None:
                 raise
             self._logger.info("waiting for %s, which computes %s", held.holder, self._key.name)
-        # In slices, so that a thread whose task was cancelled does not outlive it by much.
-        while not self._is_abandoned:
-            try:
-                return steps.begin(wait=_SLICE)
-            except ReservationHeldError:
-                continue
-        return None
+        return (yield from steps.beginning())
 
     def find(self) -> bool:
         if not self._is_looked_up:

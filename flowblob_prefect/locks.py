@@ -7,12 +7,11 @@ process dies (30 seconds later), or when `hold_timeout` is over.
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from prefect.transactions import get_transaction
 from flowblob.errors import FlowblobError, ReservationLostError, UnavailableError
 from flowblob.heartbeat import Heartbeat
 from flowblob.model import Reservation
+from flowblob.pausing import sleep_through, wait_through
 from flowblob_prefect import stores
 from flowblob_prefect.calls import run_logger
 
@@ -128,7 +128,7 @@ class FlowblobLockManager(LockManager):
         Raises:
             UnavailableError: The store does not answer, and the lock is required.
         """
-        return self._take(key, holder, acquire_timeout, hold_timeout)
+        return sleep_through(self._take(key, holder, acquire_timeout, hold_timeout))
 
     def _take(
         self,
@@ -137,11 +137,11 @@ class FlowblobLockManager(LockManager):
         acquire_timeout: float | None,
         hold_timeout: float | None,
         stop: threading.Event | None = None,
-    ) -> bool:
+    ) -> Generator[float, None, bool]:
         if not self.required and get_transaction() is not None:
             acquire_timeout = 0
         try:
-            taken = self._acquire(key, holder, acquire_timeout, hold_timeout, stop)
+            taken = yield from self._acquire(key, holder, acquire_timeout, hold_timeout, stop)
         except FlowblobError as error:
             if self.required:
                 raise
@@ -161,10 +161,9 @@ class FlowblobLockManager(LockManager):
     ) -> bool:
         """Take the lock without blocking the event loop; see `acquire_lock`."""
         stop = threading.Event()
-        work = functools.partial(self._take, key, holder, acquire_timeout, hold_timeout, stop)
         try:
-            return await asyncio.to_thread(work)
-        except asyncio.CancelledError:  # the thread goes on, until it sees that nobody waits
+            return await wait_through(self._take(key, holder, acquire_timeout, hold_timeout, stop))
+        except asyncio.CancelledError:  # a step goes on in a thread, and sees that nobody waits
             stop.set()
             self._drop(key, holder)
             raise
@@ -176,7 +175,7 @@ class FlowblobLockManager(LockManager):
         acquire_timeout: float | None,
         hold_timeout: float | None,
         stop: threading.Event | None,
-    ) -> bool:
+    ) -> Generator[float, None, bool]:
         grant = self._granted(key, holder)
         if grant is not None and grant.is_held:
             return True
@@ -190,7 +189,7 @@ class FlowblobLockManager(LockManager):
                 self._hold(key, holder, got.reservation, ends)
             return got.reservation is not None
 
-        taken = _poll(attempt, acquire_timeout, stop)
+        taken = yield from _poll(attempt, acquire_timeout)
         if taken and stop is not None and stop.is_set():
             self._drop(key, holder)
         return taken
@@ -258,15 +257,11 @@ class FlowblobLockManager(LockManager):
         Returns:
             Whether it is free.
         """
-        return _poll(lambda: not self.is_locked(key), timeout)
+        return sleep_through(_poll(lambda: not self.is_locked(key), timeout))
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Wait until nobody holds the lock, without blocking the event loop."""
-        stop = threading.Event()
-        try:
-            return await asyncio.to_thread(_poll, lambda: not self.is_locked(key), timeout, stop)
-        finally:
-            stop.set()
+        return await wait_through(_poll(lambda: not self.is_locked(key), timeout))
 
     def _holder(self, key: str) -> str:
         """Return who holds the lock, anywhere; empty if nobody does."""
@@ -305,16 +300,14 @@ def _name(key: str) -> str:
     return f"lock:{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"
 
 
-def _poll(
-    attempt: Callable[[], bool], timeout: float | None, stop: threading.Event | None = None
-) -> bool:
-    """Repeat until it succeeds, the time is over or it is stopped; one attempt is always made."""
+def _poll(attempt: Callable[[], bool], timeout: float | None) -> Generator[float, None, bool]:
+    """Repeat until it succeeds or the time is over, with pauses; one attempt is always made."""
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_PAUSE
     while not attempt():
         left = _LONGEST_PAUSE if deadline is None else deadline - time.monotonic()
-        if left <= 0 or (stop is not None and stop.is_set()):
+        if left <= 0:
             return False
-        time.sleep(min(pause, left))
+        yield min(pause, left)
         pause = min(pause * 2, _LONGEST_PAUSE)
     return True

@@ -18,6 +18,7 @@ from prefect.results import (  # type: ignore[attr-defined]  # they have no othe
 )
 from pydantic import PrivateAttr
 
+from flowblob.pausing import sleep_through, wait_through
 from flowblob_prefect.locks import FlowblobLockManager
 from flowblob_prefect.serializers import FlowblobSerializer
 
@@ -59,7 +60,7 @@ class FlowblobResults(ResultStore):
         if not self._reserves(key):
             return super().acquire_lock(key, holder, timeout)
         try:
-            self._call.reserve()
+            sleep_through(self._call.reserving())
         except BaseException:  # the task's timeout: the engine releases only what it has begun
             self._call.release()
             raise
@@ -72,8 +73,8 @@ class FlowblobResults(ResultStore):
         if not self._reserves(key):
             return await super().aacquire_lock(key, holder, timeout)
         try:
-            await asyncio.to_thread(self._call.reserve)
-        except BaseException:  # the task was cancelled; its thread goes on waiting
+            await wait_through(self._call.reserving())
+        except BaseException:  # the task was cancelled; its step goes on in a thread
             self._call.abandon()
             raise
         self._call.enter_refresh()

@@ -31,6 +31,7 @@ from flowblob.flight import Flight, aboard
 from flowblob.journal import best_effort
 from flowblob.lazy import Lazy
 from flowblob.model import CacheEntry, CacheKey, Read, Reservation, Run, maker
+from flowblob.pausing import sleep_through
 from flowblob.results import CacheOptions, Hit
 from flowblob.wording import duration, size
 
@@ -117,18 +118,11 @@ class Computation:
         Raises:
             ReservationHeldError: Another holder computes still, after `wait`.
         """
-        steps = self._begin(wait)
-        while True:
-            try:
-                pause = next(steps)
-            except StopIteration as ended:
-                hit: Hit | None = ended.value
-                return hit
-            time.sleep(pause)
+        return sleep_through(self.beginning(wait))
 
-    def _begin(self, wait: timedelta | None) -> Generator[float, None, Hit | None]:
-        """Give the pauses of a wait, in seconds, and return as `begin` does."""
-        if self._key.warnings:
+    def beginning(self, wait: timedelta | None = None) -> Generator[float, None, Hit | None]:
+        """Begin in steps, and give the seconds to wait before the next; returns as `begin`."""
+        if self._key.warnings and self._keeps:
             self._store.cache.warn(self._key)
         hit: Hit | None = None
 
@@ -217,7 +211,7 @@ class Computation:
         """Prepare in steps, and give the seconds to wait before the next; returns as `prepare`."""
         hit = self._find()
         if hit is None:
-            hit = yield from self._begin(None)
+            hit = yield from self.beginning()
         self._say(hit)
         return hit
 
@@ -310,14 +304,14 @@ class Computation:
             value = self._value(found)
         except (PayloadMissingError, PayloadCorruptError) as error:
             # The next commit replaces the entry and its payload: the store heals itself.
-            logger.warning("%s: %s It is computed again.", self._key.name, error)
+            logger.warning("%s: %s. It is computed again.", self._key.name, error)
             self._why = "gone"
             return None
         except UnavailableError:
             raise
         except PayloadUnsafeError as error:
             # Kept until one that can be loaded takes its place, which only a signed one could.
-            logger.warning("%s: %s It is computed again.", self._key.name, error)
+            logger.warning("%s: %s. It is computed again.", self._key.name, error)
             self._why = "unsafe"
             self._keeps = self._keeps and self._store.objects.trust.can_sign
             return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+
+from flowblob.pausing import wait_through
 
 if TYPE_CHECKING:
     from flowblob.computation import Computation
-    from flowblob.results import Hit
 
 
 class Call(Protocol):
@@ -38,7 +39,7 @@ async def run_async(
 
     computation = await asyncio.to_thread(call.computation, args, kwargs, refresh=refresh)
     try:
-        hit = await _wait(computation.preparing())
+        hit = await wait_through(computation.preparing())
     except asyncio.CancelledError:
         # The thread goes on; a reservation that nobody gave back would stop every other caller.
         computation.cancel()
@@ -48,25 +49,3 @@ async def run_async(
     with computation.computing() as (began, read):
         value = await call.compute(*args, **kwargs)
     return await asyncio.to_thread(computation.finish, value, began, read)
-
-
-async def _wait(steps: Generator[float, None, Hit | None]) -> Hit | None:
-    """Take each step in a thread, and wait between them without one.
-
-    The loop has few threads, six on two cores. Were waiters to keep them, whoever computes could
-    not store what they wait for.
-    """
-    import asyncio
-
-    while True:
-        pause, hit = await asyncio.to_thread(_step, steps)
-        if pause is None:
-            return hit
-        await asyncio.sleep(pause)
-
-
-def _step(steps: Generator[float, None, Hit | None]) -> tuple[float | None, Hit | None]:
-    try:
-        return next(steps), None
-    except StopIteration as ended:  # it cannot travel through a future
-        return None, ended.value

@@ -132,6 +132,23 @@ def test_the_async_forms_leave_the_loop_free(manager: FlowblobLockManager, key: 
     manager.release_lock(key, "two")
 
 
+def test_more_waiters_than_the_loop_has_threads_leave_one_to_the_holder(
+    manager: FlowblobLockManager, key: str
+) -> None:
+    async def work(holder: str) -> None:
+        assert await manager.aacquire_lock(key, holder)
+        await asyncio.to_thread(order.append, holder)
+        manager.release_lock(key, holder)
+
+    async def run() -> None:
+        every = asyncio.gather(*(work(f"{at}") for at in range(40)))
+        await asyncio.wait_for(every, 60)
+
+    order: list[str] = []
+    asyncio.run(run())
+    assert sorted(order, key=int) == [f"{at}" for at in range(40)]
+
+
 def test_a_cancelled_waiter_leaves_no_lock(manager: FlowblobLockManager, key: str) -> None:
     async def run() -> None:
         assert await manager.aacquire_lock(key, "one")

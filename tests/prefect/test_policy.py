@@ -303,6 +303,21 @@ def test_a_task_that_times_out_while_it_waits_takes_nothing(
     assert mine.reservation is not None
 
 
+def test_more_tasks_than_the_loop_has_threads_compute_once(block: FlowblobStorage) -> None:
+    @task(cache_policy=FLOWBLOB)
+    async def slow(x: int) -> int:
+        compute(x)
+        await asyncio.sleep(0.05)
+        return x
+
+    @flow(name="daily", result_storage=block)
+    async def daily():
+        return await asyncio.wait_for(asyncio.gather(*(slow(4) for _ in range(40))), 60)
+
+    assert asyncio.run(daily()) == [4] * 40
+    assert computed() == ["4"]
+
+
 def test_a_retry_is_a_new_try_under_the_same_key(block: FlowblobStorage, store: Store) -> None:
     @task(cache_policy=FLOWBLOB, retries=2)
     def flaky(x: int) -> int:
