@@ -92,7 +92,7 @@ class Tally(Meter):
     def line(self, what: str, width: int = 0, paint: Callable[[str], str] = str) -> str:
         """Return what is going on, and how many things were seen."""
         del paint
-        text = f"{what}  {self.done:,}"
+        text = f"{what}{'  ' if width else ', '}{self.done:,} so far"
         return text[: width - 1] if width else text
 
 

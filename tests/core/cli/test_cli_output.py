@@ -271,6 +271,13 @@ def test_a_log_gets_lines_and_no_escape_sequences(monkeypatch: pytest.MonkeyPatc
     assert "\x1b" not in stream.getvalue()
 
 
+def test_a_count_is_said_as_one() -> None:
+    tally = progress.Tally(None)
+    tally.add(1234)
+    assert tally.line("looking") == "looking, 1,234 so far"
+    assert tally.line("looking", 15) == "looking  1,234"
+
+
 @pytest.mark.parametrize("session", [Session(progress=False), Session(quiet=True)])
 def test_progress_can_be_switched_off(session: Session) -> None:
     with progress.Transfer(session, "storing", 100, stream=Terminal()) as transfer:
