@@ -188,3 +188,24 @@ class TestStores:
             assert catalog.runs(filters={"flow": hostile}) == []
         [blob] = catalog.blobs(filters={"tags": {"a.b": "$where"}})
         assert blob.tags == {"$gt": "", "a.b": "$where"}
+
+    @pytest.mark.parametrize("change", [{"$unset": {"kind": 1}}, {"$set": {"metadata": "{"}}])
+    def test_a_version_that_somebody_changed_is_named(self, catalog, make, mongo_url, change):
+        catalog.commit(make.draft("k", metadata='{"a":1}'))
+        database = Database(mongo_url, unavailable=CatalogUnavailableError)
+        database.run(lambda db: db["steps"].update_one({"key": "k", "version": 0}, change))
+        database.close()
+        for read in (
+            catalog.blobs,
+            lambda: catalog.find(Ref("k")),
+            lambda: catalog.scan("version"),
+        ):
+            with pytest.raises(CatalogUnavailableError, match="k@0"):
+                read()
+
+    def test_a_key_whose_document_is_gone_is_found(self, catalog, make, mongo_url):
+        catalog.commit(make.draft("k"))
+        database = Database(mongo_url, unavailable=CatalogUnavailableError)
+        database.run(lambda db: db["keys"].delete_one({"_id": "k"}))
+        database.close()
+        assert "a version has no key: k@0" in catalog.check()

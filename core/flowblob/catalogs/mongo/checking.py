@@ -27,6 +27,7 @@ class Checking(MongoEngine):
             "versions are not dense": self._not_dense(),
             "newest is not the newest live version": self._not_newest(),
             "a version and its payloads do not agree": self._not_whole(),
+            "a version has no key": self._not_named(),
             "an alias points at a dropped version": self._not_alive(),
             "an inline payload lacks its bytes": self._not_inline(),
         }
@@ -106,6 +107,13 @@ class Checking(MongoEngine):
             for version in page:
                 yield from _parts_problems(version, payloads)
 
+    def _not_named(self) -> Iterator[str]:
+        for page in self._live_versions():
+            named = {version["key"] for version in page}  # its document stands before its versions
+            found = self._tables.keys.many({"_id": {"$in": list(named)}}, {"_id": 1})
+            missing = named - {state["_id"] for state in found}
+            yield from (f"{v['key']}@{v['version']}" for v in page if v["key"] in missing)
+
     def _not_alive(self) -> Iterator[str]:
         for state in self._states_by_key():
             for alias in state["aliases"]:
@@ -144,5 +152,5 @@ def _parts_problems(version: Document, payloads: dict[str, Document]) -> Iterato
         found = payloads.get(used["gen"])
         if found is None or found["state"] in ("uploading", "condemned"):
             yield f"{version['id']} uses {used['gen']}, which is {found and found['state']}"
-        elif not used["name"] and found["digest"] != version["digest"]:
+        elif not used["name"] and found.get("digest") != version["digest"]:
             yield f"{version['id']} uses {used['gen']}, which has another digest"

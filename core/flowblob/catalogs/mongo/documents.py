@@ -6,14 +6,19 @@ there a dot or a dollar sign would have a meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from flowblob.catalogs import rows
 from flowblob.drafts import Draft, EntryDraft, Part, Payload, Spooled
+from flowblob.errors import CatalogUnavailableError
 from flowblob.model import Blob, CacheEntry, Read, Run
 from flowblob.mongodb import Document
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 MICROSECOND = timedelta(microseconds=1)
 MILLISECOND = timedelta(milliseconds=1)
@@ -118,6 +123,33 @@ def version_document(draft: Draft, content: bytes) -> Document:
     }
 
 
+def readable(read: Callable[Concatenate[Document, P], T]) -> Callable[Concatenate[Document, P], T]:
+    """Say which document it was that lacks a field, or has something else there.
+
+    Raises:
+        CatalogUnavailableError: It was changed by somebody else than flowblob.
+    """
+
+    @functools.wraps(read)
+    def named(found: Document, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(found, *args, **kwargs)
+        except (KeyError, TypeError, CatalogUnavailableError) as error:
+            what, problem = found.get("_id"), f"a record of the catalog cannot be read: {error!r}"
+            if "key" in found and "version" in found:
+                what = f"{found['key']}@{found['version']}"
+            if isinstance(error, CatalogUnavailableError):
+                problem = error.message
+            raise CatalogUnavailableError(
+                f"{what}: {problem}",
+                hint="It was damaged, or not written by flowblob; restore a backup of the catalog",
+                retryable=False,
+            ) from error
+
+    return named
+
+
+@readable
 def to_blob(found: Document, *, aliases: tuple[str, ...] = (), run: Run | None = None) -> Blob:
     """Return the blob in a version's document; aliases and run stand in others."""
     return Blob(
@@ -169,6 +201,7 @@ def payload_document(
     }
 
 
+@readable
 def to_payload(found: Document, name: str = "") -> Payload:
     """Return the payload in a document, with its bytes if they were fetched."""
     data = found.get("data")

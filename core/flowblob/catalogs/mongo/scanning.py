@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowblob.catalogs import rows
-from flowblob.catalogs.mongo.documents import from_items, made_at
+from flowblob.catalogs.mongo.documents import from_items, made_at, readable
 from flowblob.catalogs.mongo.lineage import Lineage
 from flowblob.catalogs.mongo.names import Names, tag_moves
 from flowblob.catalogs.mongo.reading import NUMBERED
@@ -283,6 +283,7 @@ def _dropped(version: Document) -> list[Any]:
     return [_moment(made_at(dead)), dead["by"], CAUSES[dead["cause"]]]
 
 
+@readable
 def _version(version: Document, payloads: Mapping[str, Document], run: Document | None) -> Portable:
     used: Iterable[Document] = version["payloads"] if version["dead"] is None else ()
     found = [(u["name"], payloads[u["gen"]]) for u in used if u["gen"] in payloads]
