@@ -22,8 +22,8 @@ PACKAGES = {"core": "core/flowblob", "prefect": "flowblob_prefect", "airflow": "
 #: tools/check.py runs the sessions of a lane one after another, and the lanes side by side: the
 #: hosts wait for servers of their own most of the time.
 LANES = (
-    ("lint", "types", "bare", "core", "conformance"),
-    ("prefect", "airflow", "cross", "docs"),
+    ("lint", "bare", "core", "conformance"),
+    ("prefect", "airflow", "cross", "docs", "types"),
 )
 #: They talk to no server, so they need not wait for the slowest to be built.
 ALONE = ("bare", "docs")
