@@ -233,8 +233,8 @@ def _transact(connection: Reader, step: Callable[[Connection], T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = step(connection)
-        connection.execute("COMMIT")
     except BaseException:
         sqlite_file.roll_back(connection)
         raise
+    sqlite_file.commit(connection)
     return result

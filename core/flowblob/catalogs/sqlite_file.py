@@ -197,6 +197,36 @@ def _back_up(connection: sqlite3.Connection, path: Path, number: int) -> None:
     logger.info("Copied %s to %s before its migration", path, kept)
 
 
+def commit(connection: sqlite3.Connection) -> None:
+    """End the transaction; what fails here has not happened, and will not.
+
+    A change that was written to the log and not synced is undone for all who run now. Yet it lies
+    there, whole, and after a crash the next to open the file would find and apply it. So something
+    that changes nothing is written in its place.
+
+    Raises:
+        CatalogUnavailableError: That failed as well, so nobody knows what a crash would leave.
+    """
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        roll_back(connection)
+        if _name_of(error) != "SQLITE_IOERR":
+            raise
+        try:
+            # An UPDATE to the same value would write nothing.
+            number = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute(f"PRAGMA user_version = {number}")
+        except sqlite3.Error:
+            roll_back(connection)
+            raise CatalogUnavailableError(
+                f"The disk failed while a change was made, so it may be done or not: {error}",
+                hint=_HINTS["SQLITE_IOERR"],
+                retryable=False,
+            ) from error
+        raise
+
+
 def roll_back(connection: sqlite3.Connection) -> None:
     """Undo what stands open; a full disk or a broken one may have done so already."""
     if connection.in_transaction:
