@@ -48,7 +48,7 @@ def forge(folder: Path) -> Callable[..., None]:
 
     def change(sql: str, *values: Any) -> None:
         with sqlite3.connect(folder / "catalog.db") as connection:
-            assert connection.execute(sql, values).rowcount == 1
+            assert connection.execute(sql, values).rowcount
         connection.close()
 
     return change
