@@ -77,51 +77,40 @@ def databases(url: str) -> Iterator[tuple[str, Any]]:
                 client.drop_database(each)
 
 
+def measure(label: str, size: int, store: flowblob.Store, plain: Plain) -> None:
+    """Compare put and get of one size."""
+    noise, numbers = os.urandom(size), itertools.count()
+    number = max(1, min(30, 3_000_000 // size))
+
+    def fresh() -> bytes:
+        return next(numbers).to_bytes(8, "big") + noise[8:]
+
+    def clear() -> None:
+        for blob in store.versions("a")[1:]:
+            store.delete(blob)
+        store.gc(grace="1ms", dry_run=False, force=True)
+
+    title = "pymongo, two commands and GridFS"
+    peers = [Side(title, lambda: plain.put(fresh()), number=number, settle=plain.clear)]
+    if size <= INLINE:
+        peers.append(Side("pymongo, one bare insert", lambda: plain.insert(fresh()), number))
+    ours = Side("flowblob", lambda: store.put("a", fresh()), number=number, settle=clear)
+    compare(f"put of {label}", ours, *peers)
+    compare(
+        f"get of {label}, checked",
+        Side("flowblob", lambda: store.get("a"), number=number),
+        Side("pymongo, newest and GridFS", plain.get, number=number),
+    )
+
+
 def main() -> None:
     url = os.environ.get(VARIABLE)
     if not url:
         print(f'{VARIABLE} is not set; eval "$(tests/servers/servers.py up mongo)"')
         return
-    numbers = itertools.count()
     for label, size in SIZES.items():
-        with databases(url) as (ours, theirs):
-            store, plain = flowblob.Store(ours), Plain(theirs)
-            noise = os.urandom(size)
-            number = max(1, min(30, 3_000_000 // size))
-
-            def fresh(noise: bytes = noise) -> bytes:
-                return next(numbers).to_bytes(8, "big") + noise[8:]
-
-            def put(store: flowblob.Store = store) -> None:
-                store.put("a", fresh())
-
-            def put_plainly(plain: Plain = plain) -> None:
-                plain.put(fresh())
-
-            def clear(store: flowblob.Store = store) -> None:
-                for blob in store.versions("a")[1:]:
-                    store.delete(blob)
-                store.gc(grace="1ms", dry_run=False, force=True)
-
-            peers = [
-                Side(
-                    "pymongo, two commands and GridFS",
-                    put_plainly,
-                    number=number,
-                    settle=plain.clear,
-                )
-            ]
-            if size <= INLINE:
-                peers.append(
-                    Side("pymongo, one bare insert", lambda p=plain: p.insert(fresh()), number)
-                )
-            compare(f"put of {label}", Side("flowblob", put, number=number, settle=clear), *peers)
-            compare(
-                f"get of {label}, checked",
-                Side("flowblob", lambda s=store: s.get("a"), number=number),
-                Side("pymongo, newest and GridFS", lambda p=plain: p.get(), number=number),
-            )
-            store.close()
+        with databases(url) as (ours, theirs), flowblob.Store(ours) as store:
+            measure(label, size, store, Plain(theirs))
 
 
 if __name__ == "__main__":
