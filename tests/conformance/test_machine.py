@@ -24,7 +24,7 @@ def test_a_store_is_a_dict_of_lists(pair: tuple[Engine, Engine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or (4 if any(engine.needs for engine in pair) else 40),
+            max_examples=EXAMPLES or (8 if any(engine.needs for engine in pair) else 40),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
