@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Level = Literal["catalog", "presence", "content"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+_CURSOR = re.compile(r"[0-9a-f-]{32,36}\Z")
 _WINDOW = 16 << 20
 _PAGE = 1000
 #: Payloads that are asked for at once: a storage across a network answers in milliseconds.
@@ -148,6 +150,10 @@ class Checker:
             resume: Cursor of an earlier report; the records are then not looked at again.
             limit: Look at so many payloads at most.
         """
+        if resume and not _CURSOR.match(resume):  # nothing would come after it, and all look clean
+            raise InvalidInputError(
+                f"Invalid cursor {resume!r}", hint="Give the one that an earlier report ended with"
+            )
         if not resume:
             self.damaged += [Problem("catalog", text) for text in self.catalog.check()]
             self.damaged += [Problem(*wrong) for wrong in wrong_records(self.catalog)]

@@ -54,3 +54,11 @@ def test_a_key_that_comes_back_while_it_is_listed_is_listed(
 
     monkeypatch.setattr(store.catalog, "versions", versions)
     assert [blob.version for blob in store.versions("k")] == [0]
+
+
+def test_a_cursor_that_no_report_gave_is_refused(store: Store) -> None:
+    store.put("k", b"1" * 50_000)
+    with pytest.raises(InvalidInputError, match="cursor"):
+        store.verify(resume="xyz")
+    cursor = store.verify(limit=1).cursor
+    assert store.verify(resume=cursor).is_clean
