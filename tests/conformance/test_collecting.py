@@ -99,7 +99,6 @@ def race(*arguments: object) -> list[str]:
             process.communicate()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "engine", [engine.param() for name, engine in ENGINES.items() if name != "memory"]
 )

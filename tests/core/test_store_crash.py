@@ -70,7 +70,7 @@ def _count_versions(folder: Path) -> int:
         return len(store.versions("k")) if store.exists("k") else 0
 
 
-@pytest.mark.timeout(1800 if EVERY else 180)
+@pytest.mark.timeout(1800 if EVERY else 600)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_put_killed_at_any_system_call_leaves_all_or_nothing(
     harness: Harness, tmp_path: Path, scenario: str
@@ -101,7 +101,7 @@ FATAL = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(1800 if EVERY else 180)
+@pytest.mark.timeout(1800 if EVERY else 600)
 @pytest.mark.parametrize("scenario", ["inline", "out", "large", "folder"])
 def test_a_put_whose_disk_fails_raises_and_leaves_nothing(
     harness: Harness, tmp_path: Path, scenario: str

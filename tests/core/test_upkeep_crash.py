@@ -95,7 +95,7 @@ def _trials(
         yield call, number, folder
 
 
-@pytest.mark.timeout(1800 if EVERY else 240)
+@pytest.mark.timeout(1800 if EVERY else 600)
 @pytest.mark.parametrize("scenario", ["gc", "repair"])
 def test_what_is_killed_at_any_system_call_is_done_by_the_next(
     harness: Harness, tmp_path: Path, scenario: str
@@ -114,7 +114,7 @@ FATAL = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(1800 if EVERY else 240)
+@pytest.mark.timeout(1800 if EVERY else 600)
 @pytest.mark.parametrize("scenario", ["gc", "repair"])
 def test_what_fails_with_its_disk_says_so_and_is_done_by_the_next(
     harness: Harness, tmp_path: Path, scenario: str
