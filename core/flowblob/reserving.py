@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from flowblob.checks import new_id, parse_duration, validate_key
@@ -110,12 +109,7 @@ class Lease:
     def __enter__(self) -> Lease:
         return self if self._heart is not None else self.keep_alive()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def __repr__(self) -> str:

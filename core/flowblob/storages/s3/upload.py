@@ -17,7 +17,6 @@ from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from types import TracebackType
 from xml.sax.saxutils import escape
 
 from flowblob.drafts import Spooled
@@ -68,12 +67,7 @@ class Source:
                 raise self._lost(error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
