@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
@@ -22,42 +21,12 @@ from flowblob.checks import new_id
 from flowblob.drafts import Draft, Part
 from flowblob.errors import ConflictError, NotFoundError
 from flowblob.model import Ref
+from flowblob.testing.model import Grave, Life, Version
 
 KEYS = st.sampled_from(["a", "a/b", "c"])
 DATA = st.sampled_from([b"", b"x", b"y", b"z"])
 NUMBERS = st.integers(0, 4)
 ALIASES = st.sampled_from(["prod", "test"])
-
-
-@dataclass
-class Version:
-    id: str
-    data: bytes
-    history: bool
-
-
-@dataclass
-class Grave:
-    """A dropped version: how, by which step, and whether its payload was collected since."""
-
-    version: Version
-    how: str
-    step: int
-    is_empty: bool = False
-
-
-@dataclass
-class Life:
-    """One incarnation: its living versions by number, and the last number given."""
-
-    versions: dict[int, Version] = field(default_factory=dict)
-    aliases: dict[str, int] = field(default_factory=dict)
-    graves: dict[int, Grave] = field(default_factory=dict)
-    head: int = -1
-
-    @property
-    def newest(self) -> int | None:
-        return max(self.versions, default=None)
 
 
 class UndeleteMachine(RuleBasedStateMachine):
@@ -108,7 +77,7 @@ class UndeleteMachine(RuleBasedStateMachine):
             life.head += 1
             assert commit.blob.version == life.head
             assert commit.blob.prev_version == before
-            life.versions[life.head] = Version(commit.blob.id, data, history)
+            life.versions[life.head] = Version(commit.blob.id, data, history, inline=True)
             self.lives[key] = life
         if commit.is_new and before is not None and not history:
             previous = life.versions[before]
