@@ -206,7 +206,7 @@ def test_a_deferrable_sensor_waits_in_the_triggerer(store):
     result = host.run(dag, "wait")
     assert result.state == "deferred"
     assert result.msg.classpath == "flowblob_airflow.triggers.BlobTrigger"
-    assert str(store.settings.folder) not in str(result.msg.trigger_kwargs)
+    assert str(store.settings.folder or store.url) not in str(result.msg.trigger_kwargs)
     store.put("k", 1)
     found = fire(BlobTrigger(**result.msg.trigger_kwargs))
     host.ran(dag, "wait", next_method=result.msg.next_method, next_kwargs={"event": found})
