@@ -218,6 +218,7 @@ _RULES: dict[type, PartsOf] = {
 # By name, so that none of these modules is loaded for a value of another type.
 _NAMED: dict[str, PartsOf] = {
     "array.array": _array,
+    "_struct.Struct": lambda v, _: ("struct", v.format),
     "decimal.Decimal": lambda v, _: ("decimal", str(v)),
     "fractions.Fraction": lambda v, _: ("fraction", v.numerator, v.denominator),
     "uuid.UUID": lambda v, _: ("uuid", v.hex),

@@ -327,6 +327,8 @@ class Walk:
         elif is_cell:
             self.guards.cell(cells[name], value)
         elif not self.is_deep or name in _WHERE:
+            if name == "__file__":
+                self.warn("Its code reads __file__: where it lies and what lies there do not count")
             return []
         else:
             value = self._global(names, name)

@@ -37,6 +37,8 @@ def test_what_a_module_says_of_itself_counts_but_not_where_it_lies(load: Load) -
     text = '__version__ = "{}"\ndef task(): return __version__, __name__, __file__, __builtins__\n'
     assert digest(load(text.format(1))) == digest(load(text.format(1)))
     assert digest(load(text.format(1))) != digest(load(text.format(2)))
+    warned = function_identity(load(text.format(1)).task).warnings
+    assert warned == ("Its code reads __file__: where it lies and what lies there do not count",)
 
 
 def test_a_docstring_counts_where_it_is_read(load: Load) -> None:

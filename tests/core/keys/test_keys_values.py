@@ -12,6 +12,7 @@ import fractions
 import functools
 import io
 import re
+import struct
 import types
 import uuid
 import zoneinfo
@@ -181,6 +182,8 @@ DIFFERENT: list[Any] = [
     array.array("i", [1]),
     array.array("l", [1]),
     array.array("i", [1, 0]),
+    struct.Struct("<I"),
+    struct.Struct("<H"),
     decimal.Decimal(1),
     decimal.Decimal("1.0"),
     decimal.Decimal("NaN"),
