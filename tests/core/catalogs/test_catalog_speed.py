@@ -160,3 +160,17 @@ def test_a_listing_begins_at_what_few_versions_have(open_catalog, monkeypatch, n
     catalog.blobs(filters={name: {"team": "growth"} if name == "tags" else "x"}, limit=20)
     [plan] = plans
     assert not [step for step in plan if step.startswith("SCAN")]
+
+
+def test_a_long_history_comes_back_in_a_few_statements(open_catalog, make):
+    catalog = open_catalog()
+    for number in range(200):
+        catalog.commit(make.draft(data=b"%d" % number))
+    catalog.delete(Ref("models/churn"))
+    seen = []
+    writer = catalog._pool.writer(durable=True)
+    writer.set_trace_callback(seen.append)
+    back = catalog.undelete(Ref("models/churn"))
+    writer.set_trace_callback(None)
+    assert [blob.version for blob in back] == list(reversed(range(200)))
+    assert 0 < len(seen) < 30

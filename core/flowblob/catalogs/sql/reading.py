@@ -150,6 +150,11 @@ class Reading(SqlEngine):
     def _query_blob(self, seq: int) -> Blob:
         return rows.to_blob(self._query(blob_by_seq(self.dialect), (seq,))[0])
 
+    def _blobs_newest_first(self, connection: Connection, seqs: Sequence[int]) -> list[Blob]:
+        sql = f"""SELECT {columns.blob_columns(self.dialect)} FROM version v {columns.BLOB_JOINS}
+            WHERE v.seq IN ({", ".join("?" * len(seqs))}) ORDER BY v.seq DESC"""
+        return [rows.to_blob(row) for row in connection.execute(sql, tuple(seqs)).fetchall()]
+
     def _blob(self, connection: Connection, seq: int) -> Blob:
         row: Row = connection.execute(blob_by_seq(self.dialect), (seq,)).fetchone()
         return rows.to_blob(row)

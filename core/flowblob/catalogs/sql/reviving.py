@@ -26,15 +26,18 @@ _LIFE_OF = """SELECT i.seq, i.ended_at, i.newest FROM incarnation i
 
 _LAST = """ AND x.cause = ? AND x.at = (
     SELECT max(y.at) FROM tombstone y JOIN version w ON w.seq = y.version
-    WHERE w.incarnation = v.incarnation AND y.cause = x.cause)"""
+    WHERE w.incarnation = ? AND y.cause = ?)"""
 
 # A put pins what it uses before it commits; this is the same for a version that comes back.
 _HOLD = """UPDATE payload SET changed_at = ? WHERE state <> 'condemned'
-    AND seq IN (SELECT m.payload FROM version_payload m WHERE m.version = ?)"""
+    AND seq IN (SELECT m.payload FROM version_payload m WHERE m.version IN ({marks}))"""
 
-_IS_WHOLE = """SELECT 1 FROM version v WHERE v.seq = ?
+_WHOLE = """SELECT v.seq FROM version v WHERE v.seq IN ({marks})
     AND v.parts + CASE WHEN v.digest <> '' AND v.external = '' THEN 1 ELSE 0 END
-    = (SELECT count(*) FROM version_payload m WHERE m.version = v.seq)"""
+    = (SELECT count(*) FROM version_payload m WHERE m.version = v.seq) ORDER BY v.seq DESC"""
+
+#: A key may come back with all its history: what is done is done to so many versions at once.
+_CHUNK = 500
 
 
 class Reviving(Deleting):
@@ -49,16 +52,20 @@ class Reviving(Deleting):
         self._serialize(connection, key)
         now = self._now(connection)
         life, found = _dropped(connection, ref, key)
-        back = [seq for seq in found if _hold(connection, seq, now)]
+        back = [seq for chunk in _chunks(found) for seq in _hold(connection, chunk, now)]
         if not back:
             raise refusals.collected(ref)
-        for seq in back:
-            connection.execute("DELETE FROM tombstone WHERE version = ?", (seq,))
+        for chunk in _chunks(back):
+            connection.execute(
+                f"DELETE FROM tombstone WHERE version IN ({_marks(chunk)})", tuple(chunk)
+            )
         if life[1] is not None:
             connection.execute("UPDATE incarnation SET ended_at = NULL WHERE seq = ?", (life[0],))
             _return_aliases(connection, life[0], back, now, by)
         self._find_newest(connection, life[0])
-        return [self._blob(connection, seq) for seq in back]
+        return [
+            blob for chunk in _chunks(back) for blob in self._blobs_newest_first(connection, chunk)
+        ]
 
 
 def _dropped(connection: Connection, ref: Ref, key: str) -> tuple[Row, list[int]]:
@@ -89,17 +96,28 @@ def _dead(connection: Connection, ref: Ref, life: Row) -> list[int]:
     elif ended_at is None and newest is not None:
         return []  # the key lives: as a whole it was not dropped in this life
     else:
-        sql += _LAST
-        parameters.append(DROPPED if ended_at is None else WITH_ITS_KEY)
+        cause = DROPPED if ended_at is None else WITH_ITS_KEY
+        sql, parameters = sql + _LAST, [seq, cause, seq, cause]
     return [
         row[0] for row in connection.execute(f"{sql} ORDER BY v.seq DESC", parameters).fetchall()
     ]
 
 
-def _hold(connection: Connection, version: int, now: int) -> bool:
-    """Keep the payloads of a version from the collector; says whether all are still there."""
-    connection.execute(_HOLD, (now, version))
-    return connection.execute(_IS_WHOLE, (version,)).fetchone() is not None
+def _hold(connection: Connection, versions: Sequence[int], now: int) -> list[int]:
+    """Keep the payloads of some versions from the collector; returns those that have all still."""
+    marks = _marks(versions)
+    connection.execute(_HOLD.format(marks=marks), (now, *versions))
+    return [
+        seq for (seq,) in connection.execute(_WHOLE.format(marks=marks), tuple(versions)).fetchall()
+    ]
+
+
+def _chunks(versions: Sequence[int]) -> list[Sequence[int]]:
+    return [versions[start : start + _CHUNK] for start in range(0, len(versions), _CHUNK)]
+
+
+def _marks(versions: Sequence[int]) -> str:
+    return ", ".join("?" * len(versions))
 
 
 def _return_aliases(
@@ -108,8 +126,9 @@ def _return_aliases(
     found = connection.execute(
         "SELECT name, version FROM alias WHERE incarnation = ?", (incarnation,)
     ).fetchall()
+    living = set(back)
     for name, version in found:
-        if version in back:
+        if version in living:
             note_move(connection, incarnation, name, version, at=now, by=by)
         else:
             connection.execute(
