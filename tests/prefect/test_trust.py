@@ -30,9 +30,10 @@ class Trap:
 
 @pytest.fixture
 def shared(url: str) -> str:
-    """A store whose folder others can write to; the first use makes it."""
-    Path(url).mkdir(mode=0o777)
-    Path(url).chmod(0o777)
+    """A store that others can write to: one on a server, or in an open folder."""
+    if "://" not in url:
+        Path(url).mkdir(mode=0o777)
+        Path(url).chmod(0o777)  # whatever the umask
     return url
 
 
@@ -77,6 +78,8 @@ def test_bytes_of_prefect_are_signed_and_checked_like_pickles(
 def test_a_record_that_points_at_other_bytes_is_not_given_to_prefect(
     shared: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    if "://" in shared:
+        pytest.skip("forges the catalog of an embedded store")
     monkeypatch.setenv("FLOWBLOB_SIGNING_KEY", KEY)
     block = FlowblobStorage(url=shared)
     block.write_path("parameters/x", b"\x80bytes")
