@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from flowblob.abc import Catalog
 
 _ASK_SECONDS = 60.0
-_SOURCE = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOT_TIME = getattr(time, "CLOCK_BOOTTIME", None)  # Linux only; it goes on in sleep
 
 
 class CatalogTime:
@@ -34,7 +34,11 @@ class CatalogTime:
         Raises:
             CatalogUnavailableError: It was asked, and did not answer.
         """
-        ticks, asked = time.clock_gettime(_SOURCE), self._asked
+        ticks, asked = _ticks(), self._asked
         if asked is None or ticks - asked[0] > _ASK_SECONDS:
             self._asked = asked = (ticks, self._catalog.now())
         return asked[1] + timedelta(seconds=ticks - asked[0])
+
+
+def _ticks() -> float:
+    return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
