@@ -14,6 +14,13 @@ def begin(processes):
         process.stdin.flush()
 
 
+def rest(process):
+    """Return what a worker says after `readline`; `communicate` drops what that has read ahead."""
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait()
+    return out, err
+
+
 def results(process):
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")

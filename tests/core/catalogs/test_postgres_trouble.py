@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from cutting import FATES, FORGOTTEN, Cutter
-from processes import begin
+from processes import begin, rest
 
 from flowblob import Store
 from flowblob.catalogs.postgres import PostgresCatalog
@@ -90,7 +90,7 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(server, start):
         server.restart()
         time.sleep(0.2)
     for writer in writers:
-        out, err = writer.communicate()
+        out, err = rest(writer)
         assert (writer.returncode, err) == (0, "")
         acknowledged += [json.loads(line) for line in out.splitlines()]
     assert sorted(version for version, _ in acknowledged) == list(range(180))
@@ -353,7 +353,7 @@ def test_eight_writers_behind_a_transaction_pooler(pooled_url, start):
     begin(writers)
     acknowledged = []
     for writer in writers:
-        out, err = writer.communicate()
+        out, err = rest(writer)
         assert (writer.returncode, err) == (0, "")
         acknowledged += [tuple(json.loads(line)[:2]) for line in out.splitlines()]
     assert sorted(version for version, _ in acknowledged) == list(range(160))

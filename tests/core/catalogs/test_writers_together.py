@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from processes import begin, results
+from processes import begin, rest, results
 
 from flowblob.catalogs.postgres import PostgresCatalog
 from flowblob.catalogs.sqlite import SqliteCatalog
@@ -94,7 +94,7 @@ def test_acknowledged_versions_survive_kills_of_their_writers(catalog, place, st
         for writer in writers:
             writer.kill()
         for writer in writers:
-            out, _ = writer.communicate()
+            out, _ = rest(writer)
             for line in out.splitlines():
                 if line.endswith("]"):
                     acknowledged.add(tuple(json.loads(line)[:2]))

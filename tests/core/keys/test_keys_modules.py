@@ -110,6 +110,8 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """Write and import the module `helpers` anew."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "helpers", raising=False)
+    # Bytecode of a text as long, written within the same second, would be taken for this one's.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def write(text: str) -> types.ModuleType:
         (tmp_path / "helpers.py").write_text(text)
