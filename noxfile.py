@@ -117,8 +117,8 @@ def types(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Units, the server and the doctests."""
     folders = ["tests/core", "tests/server"]
-    # One more than the cores of a small machine: the tests of servers that die or hang wait a lot.
-    pytest(session, "core", "--doctest-modules", "core/flowblob", *folders, workers=3)
+    # More than the cores of a small machine: the tests of servers that die or hang wait a lot.
+    pytest(session, "core", "--doctest-modules", "core/flowblob", *folders, workers=4)
 
 
 @nox.session
