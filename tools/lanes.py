@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +148,14 @@ def run(lanes: Sequence[Sequence[str]], env: dict[str, str]) -> Generator[Outcom
     """
     made = [Lane(list(lane), is_live=len(lanes) == 1) for lane in lanes]
     told = time.monotonic()
+    # Beside the sessions that follow: a slow disk takes minutes to delete what the tests have left.
+    cleaner = ThreadPoolExecutor(1)
     try:
         while any(lane.waiting or lane.running for lane in made):
             for lane in made:
                 if done := lane.step(env):
+                    scratch = Path(env["TMPDIR"]) / done.session
+                    cleaner.submit(shutil.rmtree, scratch, ignore_errors=True)
                     if not lane.is_live:
                         show(done)
                     yield done
@@ -164,6 +170,7 @@ def run(lanes: Sequence[Sequence[str]], env: dict[str, str]) -> Generator[Outcom
             running.interrupt()
         for running in left:
             running.end(deadline + SECONDS_TO_END)
+        cleaner.shutdown()
 
 
 def show(done: Outcome) -> None:
