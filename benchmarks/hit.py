@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import subprocess
@@ -38,10 +39,16 @@ CASES: dict[str, tuple[Callable[[int], Any], int]] = {
 }
 
 
+@functools.cache
+def opened(folder: Path) -> flowblob.Store:
+    """Return the one store of this process."""
+    return flowblob.Store(folder)
+
+
 def cached(kind: str, function: Callable[[int], Any], folder: Path) -> Callable[[int], Any]:
     """Return the function under one of the caches."""
     if kind == "flowblob":
-        return flowblob.cached(store=flowblob.Store(folder / kind))(function)
+        return flowblob.cached(store=opened(folder / kind))(function)
     if kind == "diskcache":
         return diskcache.Cache(folder / kind, size_limit=1 << 40).memoize()(function)
     mode: Any = "r" if kind == "joblib mmap" else None
