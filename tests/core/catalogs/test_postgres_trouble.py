@@ -131,12 +131,20 @@ def test_what_was_acknowledged_survives_the_death_of_the_server(server, make):
     catalog.close()
 
 
+def _connected(url):
+    """Connect, however long the server still recovers from the crash before."""
+    while True:
+        with suppress(psycopg.OperationalError):
+            return psycopg.connect(url)
+        time.sleep(0.05)
+
+
 def test_the_crash_of_one_of_the_servers_processes_is_waited_out(server, make):
     """The server then ends all connections, and takes none until it has recovered."""
     catalog = PostgresCatalog(f"{server.url}?schema=crashed")
     for number in range(3):
         assert catalog.commit(make.draft(data=bytes([number]))).blob.version == number
-        other = psycopg.connect(server.url)
+        other = _connected(server.url)
         os.kill(other.info.backend_pid, signal.SIGKILL)
         with pytest.raises(psycopg.OperationalError):
             other.execute("SELECT pg_sleep(60)")
